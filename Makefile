@@ -1,0 +1,63 @@
+# The commands people need: `make run`, `make test`. Everything is installed into .venv and written below var/.
+
+PORT ?= 8501
+VENV := .venv
+PY := $(VENV)/bin/python
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
+export PYTHONDONTWRITEBYTECODE :=
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.PHONY: help run test check docs licences lock clean
+
+help:
+	@echo "make run       install what is needed, set up, start at http://localhost:$(PORT)"
+	@echo "make test      set up what the tests need, then lint, type check and test"
+	@echo "make check     lint and type check only"
+	@echo "make docs      write the list of modules in docs/architecture.md"
+	@echo "make licences  list the licences of all third-party packages"
+	@echo "make lock      resolve requirements*.txt into the lock files again"
+	@echo "make clean     remove the virtual environment and caches (var/ stays)"
+
+run: $(VENV)/.installed
+	@$(PY) -m core setup
+	@echo "HemaSeal starts at http://localhost:$(PORT)"
+	@exec $(PY) -m streamlit run asgi.py --server.port $(PORT)
+
+test: $(VENV)/.installed-dev
+	@$(PY) -m tests.environment $(ARGS)
+
+check: $(VENV)/.installed-dev
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+docs: $(VENV)/.installed-dev
+	@$(PY) -m tests.module_lines
+
+licences: $(VENV)/.installed-dev
+	@$(VENV)/bin/pip-licenses --order=license --format=markdown --with-urls
+
+lock: $(VENV)/bin/uv
+	$(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade -q \
+		--custom-compile-command "make lock" requirements.txt -o requirements.lock
+	$(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade -q \
+		--custom-compile-command "make lock" requirements-dev.txt -c requirements.lock -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis test-artifacts
+
+$(VENV)/bin/uv:
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and was not found."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+		|| { echo "Python 3.11, 3.12 or 3.13 is needed; $(PYTHON) is another version. Set PYTHON=..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { $(PYTHON) -m pip install -q virtualenv && $(PYTHON) -m virtualenv -q $(VENV); }
+	@$(PY) -m pip install -q "uv>=0.9,<1"
+
+$(VENV)/.installed: requirements.lock | $(VENV)/bin/uv
+	@echo "Installing packages (once, a minute or two) ..."
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip install -q --require-hashes --compile-bytecode -r requirements.lock
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip install -q --require-hashes --compile-bytecode -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,217 @@
+"""The app's end of the line to one hospital's enclave."""
+
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from core.clock import Clock, SystemClock
+from core.diagnosis.wire import (
+    REPLIES,
+    REQUEST_ID_BYTES,
+    REQUESTS,
+    Code,
+    Operation,
+    Reply,
+    Request,
+    receive_frame,
+    reply_context,
+    request_context,
+    send_frame,
+)
+from core.errors import (
+    CheckpointRefused,
+    EnclaveUnavailable,
+    HemaSealError,
+    ImageBroken,
+    MemberRefused,
+    NoModel,
+    RecordDamaged,
+)
+from security.certificates import Trust
+from security.errors import CertificateRefused, SecurityError
+from security.identity import Identity
+from security.signing import sign, verify
+
+HOST = "127.0.0.1"
+_ERRORS: dict[Code, type[HemaSealError]] = {
+    Code.REQUEST_REFUSED: EnclaveUnavailable,
+    Code.MODEL_REFUSED: CheckpointRefused,
+    Code.MODEL_UNKNOWN: NoModel,
+    Code.IMAGE_SEAL: RecordDamaged,
+    Code.IMAGE_UNREADABLE: ImageBroken,
+    Code.FAILED: EnclaveUnavailable,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SealedModel:
+    """A sealed serving model as it lies in the database.
+
+    Attributes:
+        checkpoint_id: its id.
+        study: name of the study.
+        run: id of the run that its seal names.
+        sender: party that sealed it.
+        sealed: what `core.diagnosis.checkpoint_file.seal_model` made.
+    """
+
+    checkpoint_id: str
+    study: str
+    run: str
+    sender: str
+    sealed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnclaveAnswer:
+    """A sealed result and how long each stage inside the enclave took, in milliseconds."""
+
+    sealed: bytes = field(repr=False)
+    stages_ms: dict[str, float]
+
+
+class EnclaveClient:
+    """Asks one enclave. Each call is one connection; safe to use from several threads.
+
+    All calls raise:
+        EnclaveUnavailable: no answer in time, or not one that this enclave signed for this request.
+        MemberRefused: the enclave's certificate is revoked, expired or another party's.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        *,
+        identity: Identity,
+        trust: Trust,
+        party: str,
+        timeout_s: float = 20.0,
+        clock: Clock | None = None,
+    ) -> None:
+        """Remember how the enclave is reached.
+
+        Args:
+            port: loopback port.
+            identity: the app's.
+            trust: the authority's root and newest revocation list, which travels with each request.
+            party: the enclave's party, for example ``north.serving``.
+            timeout_s: how long one call may take.
+            clock: the machine's; the enclave refuses requests that are older than a minute by its own.
+        """
+        self.port = port
+        self.party = party
+        self._identity = identity
+        self._trust = trust
+        self._timeout_s = timeout_s
+        self._clock = clock or SystemClock()
+
+    def hello(self) -> Reply:
+        """Return the enclave's process id, measurement, loaded models, start time and memory."""
+        return self._ask(self._request(Operation.HELLO))
+
+    def load_model(self, model: SealedModel) -> None:
+        """Let the enclave open a model; costs little if it has it already.
+
+        Raises:
+            CheckpointRefused: changed, sealed for another enclave or run, or not usable.
+        """
+        self._ask(
+            self._request(
+                Operation.LOAD_MODEL,
+                checkpoint_id=model.checkpoint_id,
+                study=model.study,
+                run=model.run,
+                sender=model.sender,
+                sealed=model.sealed,
+            )
+        )
+
+    def diagnose(
+        self,
+        *,
+        case_id: str,
+        study: str,
+        checkpoint_id: str,
+        sealed_image: bytes,
+        supply: Callable[[], SealedModel] | None = None,
+    ) -> EnclaveAnswer:
+        """Let the enclave answer a case.
+
+        Args:
+            case_id: the case that the image's seal names.
+            study: name of the study.
+            checkpoint_id: the model that shall answer.
+            sealed_image: PNG, sealed with `core.diagnosis.wire.image_context`.
+            supply: gives the sealed model if the enclave has not loaded it (after a restart, say).
+
+        Returns:
+            The result (`DiagnosisResult`), sealed for the app with `core.diagnosis.wire.result_context`.
+
+        Raises:
+            NoModel: the enclave has not loaded that model and there is no `supply`.
+            CheckpointRefused: the supplied model was refused.
+            RecordDamaged: the image was changed, or sealed for another enclave, case or study.
+            ImageBroken: the seal holds, but what it holds is no image.
+        """
+        fields: dict[str, str | bytes] = {
+            "case_id": case_id,
+            "study": study,
+            "checkpoint_id": checkpoint_id,
+            "sealed": sealed_image,
+        }
+        try:
+            reply = self._ask(self._request(Operation.DIAGNOSE, **fields))
+        except NoModel:
+            if supply is None:
+                raise
+            self.load_model(supply())
+            reply = self._ask(self._request(Operation.DIAGNOSE, **fields))
+        return EnclaveAnswer(sealed=reply.sealed, stages_ms=reply.stages_ms)
+
+    def view(self, *, case_id: str, study: str, sealed_image: bytes) -> bytes:
+        """Return the image (PNG) of a case, sealed again for the app with `core.diagnosis.wire.view_context`.
+
+        Raises:
+            RecordDamaged: as in `diagnose`.
+            ImageBroken: as in `diagnose`.
+        """
+        return self._ask(self._request(Operation.VIEW, case_id=case_id, study=study, sealed=sealed_image)).sealed
+
+    def stop(self) -> None:
+        """End the enclave process."""
+        self._ask(self._request(Operation.STOP))
+
+    def _request(self, op: Operation, **fields: str | bytes) -> Request:
+        return Request(
+            op=op,
+            party=self.party,
+            at=self._clock.now(),
+            reply_to=self._identity.sealing_certificate.der,
+            crl=self._trust.crl_der,
+            **fields,  # type: ignore[arg-type]
+        )
+
+    def _ask(self, request: Request) -> Reply:
+        request_id = secrets.token_bytes(REQUEST_ID_BYTES)
+        envelope = sign(REQUESTS.encode(request), signer=self._identity, context=request_context(request_id))
+        try:
+            with socket.create_connection((HOST, self.port), timeout=self._timeout_s) as connection:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                send_frame(connection, request_id, envelope)
+                answer = receive_frame(connection)
+        except (OSError, ValueError) as error:
+            raise EnclaveUnavailable(self.party) from error
+        if answer is None:
+            raise EnclaveUnavailable(self.party)
+        try:
+            context = reply_context(request_id, self.party)
+            payload = verify(answer, trust=self._trust, context=context, party=self.party, at=self._clock.now())
+            reply = REPLIES.decode(payload)
+        except CertificateRefused as error:
+            raise MemberRefused(self.party) from error
+        except (SecurityError, ValueError) as error:
+            raise EnclaveUnavailable(self.party) from error
+        if reply.code is not Code.OK:
+            raise _ERRORS[reply.code](f"{self.party}: {reply.code}")
+        return reply

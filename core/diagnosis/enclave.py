@@ -1,0 +1,175 @@
+"""The enclave process of one hospital: ``python -m core.diagnosis.enclave --party north.serving``.
+
+It alone opens its party's serving keys, listens on a loopback port of the system's choice, says in
+``enclave-<party>.json`` how it is reached, and writes nothing else. It is a process boundary that a TEE could carry; by
+itself it protects against other users and a stolen disk, not against the machine's administrator.
+"""
+
+import argparse
+import json
+import logging
+import os
+import signal
+import socket
+import socketserver
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from core.clock import SystemClock
+from core.diagnosis.hardening import end_with, harden
+from core.diagnosis.measurement import measure
+from core.diagnosis.operations import Enclave
+from core.diagnosis.wire import MAX_IMAGE_BYTES, receive_frame, send_frame
+from core.imaging.decode import decode_upload, encode_png
+from core.settings import Settings
+from security.certificates import Trust
+from security.identity import Identity, load_root
+from security.keys import KeyStore, MasterKey
+from security.selftest import run_self_test
+
+HOST = "127.0.0.1"
+IDLE_S = 30.0
+MAX_CONNECTIONS = 32
+
+_LOG = logging.getLogger("hemaseal.enclave")
+
+
+@dataclass(frozen=True)
+class Address:
+    """How an enclave is reached; what its file in the run directory holds.
+
+    Attributes:
+        party: the enclave's party.
+        port: loopback port.
+        pid: process id.
+        measurement: what the process states about itself (the signed hello counts, not this file).
+    """
+
+    party: str
+    port: int
+    pid: int
+    measurement: str
+
+    @classmethod
+    def read(cls, path: Path) -> "Address | None":
+        """Return the address in a file, or None if there is none that can be read."""
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, path: Path) -> None:
+        """Write the file in one step."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(f".{self.pid}")
+        draft.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        draft.replace(path)
+
+
+def address_file(settings: Settings, party: str) -> Path:
+    """Return the file in which an enclave says how it is reached."""
+    return settings.run_dir / f"enclave-{party}.json"
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    request_queue_size = MAX_CONNECTIONS
+
+    def __init__(self, enclave: Enclave) -> None:
+        super().__init__((HOST, 0), _Handler)
+        self.enclave = enclave
+        self.slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
+
+    def verify_request(self, request: object, client_address: object) -> bool:  # noqa: ARG002
+        """Turn away connections above the limit; the thread that serves one gives its slot back."""
+        return self.slots.acquire(blocking=False)
+
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
+        """Log the kind of error only: a traceback could quote what a request held."""
+        _LOG.info("connection ended: %s", type(sys.exception()).__name__)
+
+
+class _Handler(socketserver.BaseRequestHandler):
+    server: _Server
+    request: socket.socket
+
+    def handle(self) -> None:
+        self.request.settimeout(IDLE_S)
+        self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while (frame := receive_frame(self.request)) is not None:
+            send_frame(self.request, self.server.enclave.answer(frame))
+
+    def finish(self) -> None:
+        self.server.slots.release()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run until a stop request, SIGTERM, or the end of the parent process."""
+    started = time.time() - _age_s()
+    parser = argparse.ArgumentParser(prog="python -m core.diagnosis.enclave", description=__doc__)
+    parser.add_argument("--party", required=True, help="party name, for example north.serving")
+    parser.add_argument("--parent", type=int, help="process id with which this process ends")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    allowed = harden()
+    cv2.setNumThreads(1)
+    run_self_test()
+    decode_upload(encode_png(np.zeros((8, 8, 3), np.uint8)), max_bytes=2**20, max_pixels=64)  # loads the decoders
+    settings = Settings()
+    identity, trust = _open_keys(settings, options.party)
+    stopping = threading.Event()
+    measurement = measure()
+    enclave = Enclave(
+        identity,
+        trust,
+        clock=SystemClock(),
+        measurement=measurement,
+        max_bytes=MAX_IMAGE_BYTES,
+        max_pixels=settings.max_pixels,
+        on_stop=stopping.set,
+    )
+    path = address_file(settings, options.party)
+    with _Server(enclave) as server:
+        signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+        signal.signal(signal.SIGINT, lambda *_: stopping.set())
+        if options.parent is not None:
+            end_with(options.parent)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
+        enclave.start_s = time.time() - started
+        Address(options.party, server.server_address[1], os.getpid(), measurement).write(path)
+        _LOG.info("%s ready in %.2f s, %s", options.party, enclave.start_s, allowed)
+        print("ready", flush=True)  # noqa: T201  the supervisor waits for this line
+        stopping.wait()
+        server.shutdown()
+    own = Address.read(path)
+    if own is not None and own.pid == os.getpid():
+        path.unlink(missing_ok=True)
+    return 0
+
+
+def _open_keys(settings: Settings, party: str) -> tuple[Identity, Trust]:
+    """Open this party's keys and forget the master key, in the environment of the process too."""
+    secret = settings.master_key.get_secret_value() if settings.master_key else None
+    store = KeyStore(settings.keys_dir, party, MasterKey.load(secret=secret, file=settings.master_key_file))
+    os.environ.pop("HEMASEAL_MASTER_KEY", None)
+    return Identity.load(store), Trust(load_root(store))
+
+
+def _age_s() -> float:
+    """Seconds since this process was started (0 where the system does not tell)."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[19])
+        uptime = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
+        return uptime - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

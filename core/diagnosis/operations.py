@@ -1,0 +1,272 @@
+"""What an enclave does with a request: check it, open model and image in memory, answer sealed and signed.
+
+No sockets and no files here. Whatever goes wrong becomes one code in the reply; the cause stays inside.
+"""
+
+import logging
+import os
+import resource
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from core.clock import Clock
+from core.diagnosis.checkpoint_file import open_model
+from core.diagnosis.hardening import wipe
+from core.diagnosis.heatmap import overlay_png
+from core.diagnosis.measurement import measure_with_model
+from core.diagnosis.predictor import Predictor
+from core.diagnosis.result import DiagnosisResult
+from core.diagnosis.wire import (
+    APP,
+    REPLIES,
+    REQUEST_ID_BYTES,
+    REQUESTS,
+    Code,
+    Operation,
+    Replays,
+    Reply,
+    Request,
+    image_context,
+    reply_context,
+    request_context,
+    result_context,
+    view_context,
+)
+from core.errors import CheckpointRefused, HemaSealError
+from core.imaging.decode import decode_upload, encode_png
+from security.certificates import Certificate, Trust
+from security.context import Context
+from security.errors import CertificateRefused, SealBroken, SecurityError
+from security.identity import Identity
+from security.keys import KeyUse
+from security.sealing import open_sealed, seal
+from security.signing import sign, verify
+
+MAX_MODELS = 8
+MODEL_SENDER = "authority"
+"""The one party whose models serve: it seals a model for the enclaves when it promotes it."""
+
+_LOG = logging.getLogger("hemaseal.enclave")
+
+
+class _Refused(Exception):
+    """A request that is answered with a code."""
+
+    def __init__(self, code: Code) -> None:
+        super().__init__(code.value)
+        self.code = code
+
+
+class Enclave:
+    """One hospital's serving keys, the models it opened, and the operations on them. For several threads."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        trust: Trust,
+        *,
+        clock: Clock,
+        measurement: str,
+        max_bytes: int,
+        max_pixels: int,
+        on_stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Hold the party's identity.
+
+        Args:
+            identity: the serving identity of one hospital.
+            trust: the authority's root; a newer revocation list that comes with a request replaces the one here.
+            clock: tells the time.
+            measurement: `core.diagnosis.measurement.measure` of this code.
+            max_bytes: largest accepted image file.
+            max_pixels: largest accepted image.
+            on_stop: called after a stop request was answered.
+        """
+        self._identity = identity
+        self._trust = trust
+        self._clock = clock
+        self._measurement = measurement
+        self._limits = {"max_bytes": max_bytes, "max_pixels": max_pixels}
+        self._on_stop = on_stop
+        self._replays = Replays()
+        self._models: OrderedDict[str, Predictor] = OrderedDict()
+        self._lock = threading.Lock()
+        self._inference = threading.Lock()
+        self.start_s = 0.0
+        self._operations: Mapping[Operation, Callable[[Request], Reply]] = {
+            Operation.HELLO: self._hello,
+            Operation.LOAD_MODEL: self._load_model,
+            Operation.DIAGNOSE: self._diagnose,
+            Operation.VIEW: self._view,
+            Operation.STOP: self._stop,
+        }
+
+    def answer(self, frame: bytes) -> bytes:
+        """Answer one request frame with a signed reply. Never raises for anything that a request holds."""
+        request_id = frame[:REQUEST_ID_BYTES].ljust(REQUEST_ID_BYTES, b"\0")
+        try:
+            request = self._accept(request_id, frame[REQUEST_ID_BYTES:])
+            reply = self._operations[request.op](request)
+        except _Refused as refused:
+            reply = Reply(code=refused.code)
+        except Exception as error:  # noqa: BLE001  a request must not end the process, nor tell its cause to anybody
+            _LOG.warning("request failed: %s", type(error).__name__)
+            reply = Reply(code=Code.FAILED)
+        context = reply_context(request_id, self._identity.party)
+        return sign(REPLIES.encode(reply), signer=self._identity, context=context)
+
+    def _accept(self, request_id: bytes, envelope: bytes) -> Request:
+        """Return the request if the app signed it for this enclave just now, and not before."""
+        now = self._clock.now()
+        context = request_context(request_id)
+        try:
+            payload = verify(envelope, trust=self._trust, context=context, party=APP, at=now)
+            request = REQUESTS.decode(payload)
+            if request.crl is not None and request.crl != self._trust.crl_der:
+                self._learn(request.crl)
+                verify(envelope, trust=self._trust, context=context, party=APP, at=now)
+            reply_to = Certificate(request.reply_to)
+            self._trust.check(reply_to, party=APP, use=KeyUse.SEAL, at=now)
+        except (SecurityError, ValueError) as error:
+            raise _Refused(Code.REQUEST_REFUSED) from error
+        if request.party != self._identity.party or not self._replays.is_new(request_id, request.at, now):
+            raise _Refused(Code.REQUEST_REFUSED)
+        return request
+
+    def _learn(self, crl: bytes) -> None:
+        """Take a newer revocation list; an older one of the same authority changes nothing."""
+        offered = Trust(self._trust.root, crl)
+        with self._lock:
+            if offered.crl_number > self._trust.crl_number:
+                self._trust = offered
+
+    def _hello(self, _request: Request) -> Reply:
+        with self._lock:
+            models = tuple(self._models)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return Reply(
+            code=Code.OK,
+            pid=os.getpid(),
+            measurement=self._measurement,
+            models=models,
+            start_s=self.start_s,
+            rss_mb=peak / (2**20 if sys.platform == "darwin" else 2**10),
+        )
+
+    def _load_model(self, request: Request) -> Reply:
+        if request.sender != MODEL_SENDER:
+            raise _Refused(Code.MODEL_REFUSED)
+        try:
+            model = open_model(
+                request.sealed,
+                recipient=self._identity,
+                trust=self._trust,
+                study=request.study,
+                run=request.run,
+                sender=request.sender,
+                at=self._clock.now(),
+            )
+            with self._lock:
+                loaded = self._models.get(request.checkpoint_id)
+            if loaded is None:
+                loaded = Predictor(model.without_weights())
+        except CheckpointRefused as error:
+            raise _Refused(Code.MODEL_REFUSED) from error
+        if loaded.manifest != model.manifest:  # an id names one model for ever
+            raise _Refused(Code.MODEL_REFUSED)
+        with self._lock:
+            self._models.setdefault(request.checkpoint_id, loaded)
+            self._models.move_to_end(request.checkpoint_id)
+            while len(self._models) > MAX_MODELS:
+                self._models.popitem(last=False)
+        return Reply(code=Code.OK)
+
+    def _diagnose(self, request: Request) -> Reply:
+        started = time.perf_counter()
+        now = self._clock.now()
+        with self._lock:
+            predictor = self._models.get(request.checkpoint_id)
+        if predictor is None or predictor.manifest.study != request.study:
+            raise _Refused(Code.MODEL_UNKNOWN)
+        data = self._open_image(request, now)
+        opened = time.perf_counter()
+        try:
+            pixels = decode_upload(data, **self._limits).pixels
+        except HemaSealError as error:
+            raise _Refused(Code.IMAGE_UNREADABLE) from error
+        finally:
+            wipe(data)
+        decoded = time.perf_counter()
+        try:
+            with self._inference:
+                prediction = predictor.predict(pixels)
+        finally:
+            wipe(pixels)
+        predicted = time.perf_counter()
+        picture = overlay_png(prediction.heat_map)
+        stages = {
+            "open": (opened - started) * 1e3,
+            "decode": (decoded - opened) * 1e3,
+            **prediction.stages_ms,
+        }
+        stages["heat_map"] += (time.perf_counter() - predicted) * 1e3
+        manifest = predictor.manifest
+        result = DiagnosisResult(
+            case_id=request.case_id,
+            study=request.study,
+            checkpoint_id=request.checkpoint_id,
+            weights_sha256=manifest.weights_sha256,
+            probabilities=prediction.probabilities,
+            label_index=prediction.label_index,
+            outcome=prediction.outcome,
+            positive_probability=prediction.positive_probability,
+            confidence=prediction.confidence,
+            threshold=manifest.threshold,
+            heat_map_png=picture,
+            stages_ms=stages,
+            answered_by=self._identity.party,
+            measurement=measure_with_model(self._measurement, manifest.litert_sha256),
+            at=now,
+        )
+        before = time.perf_counter()
+        context = result_context(study=request.study, case_id=request.case_id, party=self._identity.party)
+        sealed = self._seal(result.encode(), request, context)
+        return Reply(code=Code.OK, sealed=sealed, stages_ms={**stages, "seal": (time.perf_counter() - before) * 1e3})
+
+    def _view(self, request: Request) -> Reply:
+        data = self._open_image(request, self._clock.now())
+        try:
+            pixels = decode_upload(data, **self._limits).pixels
+        except HemaSealError as error:
+            raise _Refused(Code.IMAGE_UNREADABLE) from error
+        finally:
+            wipe(data)
+        try:
+            picture = encode_png(pixels)
+        finally:
+            wipe(pixels)
+        context = view_context(study=request.study, case_id=request.case_id, party=self._identity.party)
+        return Reply(code=Code.OK, sealed=self._seal(picture, request, context))
+
+    def _stop(self, _request: Request) -> Reply:
+        self._on_stop()
+        return Reply(code=Code.OK)
+
+    def _open_image(self, request: Request, now: datetime) -> bytes:
+        context = image_context(study=request.study, case_id=request.case_id)
+        try:
+            return open_sealed(
+                request.sealed, recipient=self._identity, trust=self._trust, context=context, sender=APP, at=now
+            )
+        except (SealBroken, CertificateRefused, ValueError) as error:
+            raise _Refused(Code.IMAGE_SEAL) from error
+
+    def _seal(self, data: bytes, request: Request, context: Context) -> bytes:
+        """Seal an answer to the app and wipe it."""
+        sealed = seal(data, sender=self._identity, recipients=[Certificate(request.reply_to)], context=context)
+        wipe(data)
+        return sealed

@@ -1,0 +1,129 @@
+"""One image in, one calibrated answer with its heat map out. LiteRT only; never TensorFlow."""
+
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+
+import cv2
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+
+from core.diagnosis.bundle import ServingModel
+from core.errors import CheckpointRefused
+from core.imaging.preprocess import normalise, preprocess
+from core.learning.metric_sums import calibrated, log_softmax, positive_log_odds
+from core.studies import STUDIES
+
+CLEAR_EVIDENCE = 8.0
+"""Calibrated log-odds at one place that fill the heat map's scale (for a whole image they would be p = 0.9997)."""
+
+
+class Outcome(StrEnum):
+    """What an answer says."""
+
+    POSITIVE = "positive"
+    NEGATIVE = "negative"
+    UNCERTAIN = "uncertain"
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The answer for one image.
+
+    Attributes:
+        probabilities: calibrated probability of each class, in the study's order.
+        label_index: the class that is called.
+        positive_probability: calibrated probability of any positive class.
+        outcome: positive or negative by the threshold, or uncertain within the band around it.
+        confidence: probability of the side that is called, positive or negative.
+        heat_map: float32 [s, s] in 0..1, for the square that the network saw: how strongly each place speaks for
+            the positive classes; 0 where it speaks for none or against.
+        stages_ms: milliseconds in ``preprocess``, ``infer`` and ``heat_map``.
+    """
+
+    probabilities: tuple[float, ...]
+    label_index: int
+    positive_probability: float
+    outcome: Outcome
+    confidence: float
+    heat_map: NDArray[np.float32]
+    stages_ms: dict[str, float]
+
+
+class Predictor:
+    """A loaded model. Not for several threads at once: LiteRT's interpreter has one set of buffers."""
+
+    def __init__(self, model: ServingModel, *, threads: int = 1) -> None:
+        """Load the network.
+
+        Raises:
+            CheckpointRefused: LiteRT cannot load it, or its inputs and outputs are not those of its manifest.
+        """
+        model.check()
+        self.manifest = manifest = model.manifest
+        self._study = STUDIES[manifest.study]
+        positive = np.zeros(len(manifest.classes), bool)
+        positive[list(self._study.positive_indices)] = True
+        self._positive = positive
+        try:
+            self._interpreter = Interpreter(model_content=model.litert, num_threads=threads)
+            self._runner = self._interpreter.get_signature_runner()
+            outputs = self._runner(image=np.zeros((1, manifest.input_size, manifest.input_size, 3), np.float32))
+            shapes = (outputs["logits"].shape, outputs["cam"].shape[0::3])
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise CheckpointRefused("the network cannot be loaded") from error
+        classes = len(manifest.classes)
+        if shapes != ((1, classes), (1, classes)):
+            raise CheckpointRefused("the network's outputs are not those of its manifest")
+
+    def predict(self, pixels: NDArray[np.uint8]) -> Prediction:
+        """Answer for one decoded image uint8 [h, w, 3], RGB.
+
+        Raises:
+            CheckpointRefused: the network's answer is not finite.
+        """
+        manifest = self.manifest
+        started = time.perf_counter()
+        image = normalise(preprocess(pixels, manifest.input_size)[np.newaxis])
+        prepared = time.perf_counter()
+        outputs = self._runner(image=image)
+        logits = np.asarray(outputs["logits"], np.float64)
+        cam = np.asarray(outputs["cam"][0], np.float64)
+        if not (np.isfinite(logits).all() and np.isfinite(cam).all()):
+            raise CheckpointRefused("the network's answer is not finite")
+        inferred = time.perf_counter()
+        heat_map = self._heat_map(cam)
+        drawn = time.perf_counter()
+        probabilities = np.exp(log_softmax(logits / manifest.temperature))[0]
+        probability = float(calibrated(positive_log_odds(logits, self._study), manifest.temperature)[0])
+        is_positive = probability >= manifest.threshold
+        side = self._positive if is_positive else ~self._positive
+        uncertain = manifest.uncertain_low <= probability < manifest.uncertain_high
+        return Prediction(
+            probabilities=tuple(float(p) for p in probabilities),
+            label_index=int(np.argmax(np.where(side, probabilities, -1.0))),
+            positive_probability=probability,
+            outcome=Outcome.UNCERTAIN if uncertain else Outcome.POSITIVE if is_positive else Outcome.NEGATIVE,
+            confidence=probability if is_positive else 1.0 - probability,
+            heat_map=heat_map,
+            stages_ms={
+                "preprocess": (prepared - started) * 1e3,
+                "infer": (inferred - prepared) * 1e3,
+                "heat_map": (drawn - inferred) * 1e3,
+            },
+        )
+
+    def _heat_map(self, cam: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Class activation map float64 [h, w, classes] to evidence float32 [s, s] in 0..1.
+
+        For two classes the log-odds of the places average to exactly the log-odds of the answer. The scale ends at
+        the strongest place of this image, or at `CLEAR_EVIDENCE` where no place is that strong, so that weak
+        evidence stays faint.
+        """
+        height, width, classes = cam.shape
+        log_odds = positive_log_odds(cam.reshape(-1, classes), self._study).reshape(height, width)
+        side = self.manifest.input_size
+        smooth = np.asarray(cv2.resize(log_odds, (side, side), interpolation=cv2.INTER_CUBIC), np.float64)
+        scale = max(float(smooth.max()), CLEAR_EVIDENCE * self.manifest.temperature)
+        return np.clip(smooth / scale, 0.0, 1.0).astype(np.float32)

@@ -1,0 +1,164 @@
+"""Starts enclave processes when they are needed, starts dead ones again, and ends those it started."""
+
+import os
+import select
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from core.diagnosis.client import EnclaveClient
+from core.diagnosis.enclave import Address, address_file
+from core.diagnosis.measurement import measure
+from core.errors import EnclaveUnavailable
+from core.settings import ROOT, Settings
+from security.certificates import Trust
+from security.identity import Identity
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 5.0
+_READY = b"ready"
+
+
+class EnclaveSupervisor:
+    """Keeps one process per party. Several supervisors, of several apps, share the processes of one data directory."""
+
+    def __init__(self, settings: Settings, parties: Sequence[str]) -> None:
+        """Start nothing yet.
+
+        Args:
+            settings: data directory, master key and limits that the processes get.
+            parties: serving parties, for example ``north.serving``.
+        """
+        self.parties = tuple(parties)
+        self._settings = settings
+        self._measurement = measure()
+        self._locks = {party: threading.Lock() for party in self.parties}
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def ensure(self, party: str, *, identity: Identity, trust: Trust) -> EnclaveClient:
+        """Return a client of a running enclave of `party`, started now if need be.
+
+        Args:
+            party: one of `parties`, or a party that was enrolled since.
+            identity: the app's.
+            trust: the authority's root and newest revocation list.
+
+        Raises:
+            EnclaveUnavailable: unknown party, or the process did not start.
+            MemberRefused: the enclave's certificate is revoked, expired or another party's.
+        """
+        if party not in self._locks:  # perhaps a hospital that was admitted since
+            if not (self._settings.keys_dir / party).is_dir():
+                raise EnclaveUnavailable(party)
+            self._locks.setdefault(party, threading.Lock())
+        with self._locks[party]:
+            client = self._running(party, identity, trust)
+            if client is not None:
+                return client
+            self._settings.run_dir.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self._settings.run_dir / f"enclave-{party}.lock", timeout=START_TIMEOUT_S)
+            try:
+                with lock:
+                    client = self._running(party, identity, trust)
+                    if client is None:
+                        self._start(party)
+                        client = self._running(party, identity, trust)
+            except Timeout as error:
+                raise EnclaveUnavailable(party) from error
+        if client is None:
+            raise EnclaveUnavailable(party)
+        return client
+
+    def running(self) -> dict[str, int]:
+        """Return party -> process id of the enclaves that have an address file (which they remove when they end)."""
+        found = {party: Address.read(address_file(self._settings, party)) for party in self.parties}
+        return {party: address.pid for party, address in found.items() if address is not None}
+
+    def stop_all(self) -> None:
+        """End the processes that this supervisor started, and wait for them."""
+        for child in self._children.values():
+            child.terminate()
+        for child in self._children.values():
+            try:
+                child.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+        self._children.clear()
+
+    def _running(self, party: str, identity: Identity, trust: Trust) -> EnclaveClient | None:
+        """Return a client if an enclave of the installed code answers; one of other code is asked to end."""
+        address = Address.read(address_file(self._settings, party))
+        if address is None:
+            return None
+        timeout = self._settings.enclave_timeout_s
+        client = EnclaveClient(address.port, identity=identity, trust=trust, party=party, timeout_s=timeout)
+        try:
+            stated = client.hello().measurement
+            if stated != self._measurement:
+                self._measurement = measure()  # the installation was updated since this supervisor was made
+            if stated == self._measurement:
+                return client
+            client.stop()
+        except EnclaveUnavailable:
+            pass
+        return None
+
+    def _start(self, party: str) -> None:
+        """Start the process and wait until it says that it listens.
+
+        Raises:
+            EnclaveUnavailable: it ended, or said nothing in time; its log file says why.
+        """
+        dead = self._children.pop(party, None)
+        if dead is not None:
+            dead.kill()
+            dead.wait()
+        command = [sys.executable, "-m", "core.diagnosis.enclave", "--party", party, "--parent", str(os.getpid())]
+        log = self._settings.run_dir / f"enclave-{party}.log"
+        with log.open("ab") as errors:
+            child = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
+            )
+        if child.stdout is None:
+            raise EnclaveUnavailable(party)
+        with child.stdout as output:
+            readable, _, _ = select.select([output], [], [], START_TIMEOUT_S)
+            said = output.readline() if readable else b""
+        if said.strip() != _READY:
+            child.kill()
+            child.wait()
+            raise EnclaveUnavailable(party)
+        self._children[party] = child
+
+    def _environment(self) -> dict[str, str]:
+        """What the process gets to know: no database, no other secret than the master key it opens its folder with."""
+        settings = self._settings
+        environment = {
+            "HEMASEAL_MODE": settings.mode.value,
+            "HEMASEAL_DATA_DIR": str(settings.data_dir.resolve()),
+            "HEMASEAL_MAX_PIXELS": str(settings.max_pixels),
+            "HEMASEAL_MAX_UPLOAD_BYTES": str(settings.max_upload_bytes),
+        }
+        for name in ("PATH", "LD_LIBRARY_PATH", "LANG", "SYSTEMROOT"):
+            with suppress(KeyError):
+                environment[name] = os.environ[name]
+        if settings.master_key is not None:
+            environment["HEMASEAL_MASTER_KEY"] = settings.master_key.get_secret_value()
+        return environment
+
+
+def log_file(settings: Settings, party: str) -> Path:
+    """Return the log file of an enclave (times and kinds of events, nothing that a request held)."""
+    return settings.run_dir / f"enclave-{party}.log"

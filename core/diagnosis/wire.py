@@ -1,0 +1,202 @@
+"""What client and enclave say to each other: frames, signed requests, signed replies.
+
+A frame is 4 bytes of length (big endian) and as many bytes. A request frame is the request id (16 random bytes) and
+the request, signed by the app; a reply frame is the reply, signed by the enclave. Both signatures bind the request id,
+so that a reply fits one request only. Freshness and replay are the enclave's to check (`Replays`).
+"""
+
+import socket
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar
+
+from core.diagnosis.codec import TRAVELS, Codec
+from security.context import Context, Purpose
+
+APP = "app"
+MAX_FRAME = 64 * 2**20
+MAX_IMAGE_BYTES = 60 * 2**20
+"""Largest PNG that is sealed for an enclave; with seal, signature and certificates it fits into a frame, both ways."""
+
+REQUEST_ID_BYTES = 16
+MAX_AGE_S = 60.0
+_LENGTH_BYTES = 4
+_PART_BYTES = 2**18
+_MAX_REMEMBERED = 100_000
+
+
+class Operation(StrEnum):
+    """What can be asked of an enclave."""
+
+    HELLO = "hello"
+    LOAD_MODEL = "load_model"
+    DIAGNOSE = "diagnose"
+    VIEW = "view"
+    STOP = "stop"
+
+
+class Code(StrEnum):
+    """How a request ended. A code is all that an enclave says about a failure."""
+
+    OK = "ok"
+    REQUEST_REFUSED = "request-refused"
+    MODEL_REFUSED = "model-refused"
+    MODEL_UNKNOWN = "model-unknown"
+    IMAGE_SEAL = "image-seal"
+    IMAGE_UNREADABLE = "image-unreadable"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A request, before it is signed.
+
+    Attributes:
+        op: what is asked.
+        party: the enclave that is asked; another one refuses.
+        at: when it was made, UTC.
+        reply_to: the app's sealing certificate, DER; sealed answers go to it.
+        crl: newest revocation list that the app knows, DER, or None.
+        study: name of the study (load_model, diagnose, view).
+        checkpoint_id: the model (load_model, diagnose).
+        run: run that the model's seal names (load_model).
+        sender: party that sealed the model (load_model).
+        case_id: the case that the image's seal names (diagnose, view).
+        sealed: sealed model or image.
+    """
+
+    op: Operation
+    party: str
+    at: datetime
+    reply_to: bytes = field(repr=False)
+    crl: bytes | None = field(default=None, repr=False)
+    study: str = ""
+    checkpoint_id: str = ""
+    run: str = ""
+    sender: str = ""
+    case_id: str = ""
+    sealed: bytes = field(default=b"", repr=False)
+
+    __pydantic_config__: ClassVar = TRAVELS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """An answer, before it is signed.
+
+    Attributes:
+        code: how it ended; all else is empty unless it is OK.
+        sealed: sealed result (diagnose) or image (view).
+        stages_ms: milliseconds of each stage inside the enclave.
+        pid: process id (hello).
+        measurement: `core.diagnosis.measurement.measure` (hello).
+        models: ids of the loaded checkpoints (hello).
+        start_s: seconds from the start of the process until it listened (hello).
+        rss_mb: resident memory in MiB (hello).
+    """
+
+    code: Code
+    sealed: bytes = field(default=b"", repr=False)
+    stages_ms: dict[str, float] = field(default_factory=dict)
+    pid: int = 0
+    measurement: str = ""
+    models: tuple[str, ...] = ()
+    start_s: float = 0.0
+    rss_mb: float = 0.0
+
+    __pydantic_config__: ClassVar = TRAVELS
+
+
+REQUESTS = Codec(Request)
+REPLIES = Codec(Reply)
+
+
+def request_context(request_id: bytes) -> Context:
+    """Return the context that the signature of a request binds."""
+    return Context(purpose=Purpose.ENCLAVE_REQUEST, study="", sender=APP, object_id=request_id.hex())
+
+
+def reply_context(request_id: bytes, party: str) -> Context:
+    """Return the context that the signature of a reply binds."""
+    return Context(purpose=Purpose.ENCLAVE_REPLY, study="", sender=party, object_id=request_id.hex())
+
+
+def image_context(*, study: str, case_id: str) -> Context:
+    """Return the context of a patient's image that the app seals for enclaves."""
+    return Context(purpose=Purpose.IMAGE, study=study, sender=APP, object_id=case_id)
+
+
+def result_context(*, study: str, case_id: str, party: str) -> Context:
+    """Return the context of a result that an enclave seals for the app."""
+    return Context(purpose=Purpose.RESULT, study=study, sender=party, object_id=case_id)
+
+
+def view_context(*, study: str, case_id: str, party: str) -> Context:
+    """Return the context of an image that an enclave seals for the app, for one viewing."""
+    return Context(purpose=Purpose.VIEW, study=study, sender=party, object_id=case_id)
+
+
+def send_frame(connection: socket.socket, *parts: bytes) -> None:
+    """Send the parts as one frame.
+
+    Raises:
+        ValueError: they are longer than `MAX_FRAME`.
+        OSError: the connection broke.
+    """
+    length = sum(map(len, parts))
+    if length > MAX_FRAME:
+        raise ValueError(f"a frame of at most {MAX_FRAME} bytes expected, got {length}")
+    connection.sendall(b"".join((length.to_bytes(_LENGTH_BYTES, "big"), *parts)))
+
+
+def receive_frame(connection: socket.socket) -> bytes | None:
+    """Return the next frame, or None if the other side closed the connection between frames.
+
+    Raises:
+        ValueError: the frame is too long or ends too early.
+        OSError: the connection broke or timed out.
+    """
+    first = connection.recv(_LENGTH_BYTES)
+    if not first:
+        return None
+    length = int.from_bytes(first + _receive(connection, _LENGTH_BYTES - len(first)), "big")
+    if length > MAX_FRAME:
+        raise ValueError(f"a frame of at most {MAX_FRAME} bytes expected, {length} announced")
+    return _receive(connection, length)
+
+
+def _receive(connection: socket.socket, count: int) -> bytes:
+    """Return the next `count` bytes; memory grows with what arrives, not with what a stranger announces."""
+    data = bytearray()
+    while len(data) < count:
+        part = connection.recv(min(count - len(data), _PART_BYTES))
+        if not part:
+            raise ValueError("the frame ended too early")
+        data += part
+    return bytes(data)
+
+
+class Replays:
+    """Remembers the ids of recent requests, so that none is answered twice. For several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: dict[bytes, datetime] = {}
+
+    def is_new(self, request_id: bytes, at: datetime, now: datetime) -> bool:
+        """Remember a request and return whether it is fresh (`MAX_AGE_S`, either way) and was not seen before."""
+        if abs((now - at).total_seconds()) > MAX_AGE_S:
+            return False
+        with self._lock:
+            if request_id in self._seen or len(self._seen) >= _MAX_REMEMBERED:
+                self._forget(now)
+            if request_id in self._seen or len(self._seen) >= _MAX_REMEMBERED:
+                return False
+            self._seen[request_id] = at
+            return True
+
+    def _forget(self, now: datetime) -> None:
+        """Drop ids whose requests are refused for their age anyway; they are in order of arrival, roughly of age."""
+        self._seen = {key: at for key, at in self._seen.items() if abs((now - at).total_seconds()) <= MAX_AGE_S}

@@ -1,0 +1,248 @@
+"""Every error a person can meet: a stable public code, one sentence of what happened, one of what to do.
+
+Services raise these; pages and commands show `public_text`. Details that help a developer go to the log, never to
+the text. `tests/unit/test_errors.py` holds that each code is unique and each text complete.
+"""
+
+from typing import ClassVar
+
+
+class HemaSealError(Exception):
+    """Base of all errors that are shown to people.
+
+    Attributes:
+        code: stable public code, for example ``IMG-TYPE``.
+        text: what happened, in plain words.
+        remedy: what the person can do now.
+    """
+
+    code: ClassVar[str] = "APP-ERROR"
+    text: ClassVar[str] = "Something went wrong and nothing was changed."
+    remedy: ClassVar[str] = "Try again; if it happens again, give this code to your administrator."
+
+    def __init__(self, detail: str = "") -> None:
+        """Remember `detail`, a safe fact for the person (a file name, a limit), never a secret."""
+        super().__init__(detail or self.text)
+        self.detail = detail
+
+    @property
+    def public_text(self) -> str:
+        """Sentence, detail, remedy and code, as shown to a person."""
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.text}{detail} {self.remedy} [{self.code}]"
+
+
+class SettingsError(HemaSealError):
+    """A setting is missing, wrong or unsafe for the mode that was asked for."""
+
+    code = "APP-SETTINGS"
+    text = "The settings do not allow the application to start."
+    remedy = "Correct the setting that is named and start again."
+
+
+class DatabaseUnavailable(HemaSealError):
+    """The database did not answer; the transaction was rolled back."""
+
+    code = "APP-DATABASE"
+    text = "The database did not answer, and nothing was changed."
+    remedy = "Wait a moment and send it again; what you typed or chose is still here."
+
+
+class NotAuthorised(HemaSealError):
+    """The policy does not allow this act to this person."""
+
+    code = "ACC-FORBIDDEN"
+    text = "Your account may not do this."
+    remedy = "Sign in with an account that may, or ask the person who manages accounts."
+
+
+class SignInFailed(HemaSealError):
+    """Unknown name, wrong password or inactive account: deliberately not told apart."""
+
+    code = "ACC-SIGNIN"
+    text = "The user name or the password is not right."
+    remedy = "Check both and try again."
+
+
+class AccountLocked(HemaSealError):
+    """Too many failed attempts."""
+
+    code = "ACC-LOCKED"
+    text = "Too many attempts failed, so sign-in is closed for a while."
+    remedy = "Wait for the time that is named, then try again."
+
+
+class SessionEnded(HemaSealError):
+    """The session was signed out, revoked or has expired."""
+
+    code = "ACC-SESSION"
+    text = "Your session has ended."
+    remedy = "Sign in again."
+
+
+class RegistrationRefused(HemaSealError):
+    """A registration form is incomplete or not acceptable."""
+
+    code = "ACC-REGISTER"
+    text = "The account could not be made."
+    remedy = "Correct what is named and send the form again."
+
+
+class ConsentMissing(HemaSealError):
+    """The act needs a consent that the patient has not given or has withdrawn."""
+
+    code = "ACC-CONSENT"
+    text = "This needs your consent first."
+    remedy = "Read the consent under My account and give it if you agree."
+
+
+class InvalidInput(HemaSealError):
+    """A value that a person entered cannot be used."""
+
+    code = "APP-INPUT"
+    text = "That entry cannot be used."
+    remedy = "Correct it and try again."
+
+
+class NotFound(HemaSealError):
+    """The object does not exist or is not visible to this person (deliberately not told apart)."""
+
+    code = "APP-NOTFOUND"
+    text = "That was not found."
+    remedy = "Go back to the list and choose again."
+
+
+class ImageTypeRefused(HemaSealError):
+    """The bytes are not one of the accepted image formats, whatever the file is called."""
+
+    code = "IMG-TYPE"
+    text = "This file is not an image that can be read."
+    remedy = "Send a PNG, JPEG, TIFF or BMP image."
+
+
+class ImageBroken(HemaSealError):
+    """The image is truncated or damaged."""
+
+    code = "IMG-BROKEN"
+    text = "The image is damaged or incomplete."
+    remedy = "Export or copy it again and send the new file."
+
+
+class ImageTooLarge(HemaSealError):
+    """Over the limit of bytes or of pixels (decompression bombs included)."""
+
+    code = "IMG-SIZE"
+    text = "The image is larger than what is accepted."
+    remedy = "Send a smaller image, for example the cell itself rather than the whole slide."
+
+
+class ImageRefused(HemaSealError):
+    """The quality gate refused the image."""
+
+    code = "IMG-QUALITY"
+    text = "The image is not good enough for a reliable answer."
+    remedy = "Send a sharper, well-lit picture of a stained blood smear."
+
+
+class ImageNotStained(ImageRefused):
+    """The image does not have the colours of a stained smear, for example an X-ray picture."""
+
+    code = "IMG-STAIN"
+    text = "This does not look like a stained blood smear."
+    remedy = "Send a picture of a stained smear, taken through a microscope."
+
+
+class DatasetRefused(HemaSealError):
+    """A data set folder or its index.csv cannot be used."""
+
+    code = "DAT-INDEX"
+    text = "The data set cannot be imported."
+    remedy = "Correct index.csv or the files that are named, then import again."
+
+
+class CheckpointRefused(HemaSealError):
+    """A checkpoint is damaged, was changed, or belongs to another run or study."""
+
+    code = "MOD-CHECKPOINT"
+    text = "The model could not be verified and was not used."
+    remedy = "Choose another model or ask the trusted authority to restore it."
+
+
+class NoModel(HemaSealError):
+    """No model of this study is in service."""
+
+    code = "MOD-NONE"
+    text = "No model is in service for this study yet."
+    remedy = "Ask the trusted authority to promote one."
+
+
+class NoHospital(HemaSealError):
+    """No hospital can take the request now."""
+
+    code = "RTE-NONE"
+    text = "No hospital can take the request right now."
+    remedy = "Try again in a few minutes, or allow another hospital to take it."
+
+
+class EnclaveUnavailable(HemaSealError):
+    """The hospital's enclave process did not answer."""
+
+    code = "ENC-DOWN"
+    text = "The hospital's protected computer did not answer."
+    remedy = "Your image is kept safe and will be tried again."
+
+
+class MemberRefused(HemaSealError):
+    """A member's certificate is revoked, expired or not for this purpose."""
+
+    code = "FED-MEMBER"
+    text = "A member's certificate does not allow this."
+    remedy = "Ask the trusted authority to renew or replace the certificate."
+
+
+class RunRefused(HemaSealError):
+    """A federated run cannot be started or changed as asked."""
+
+    code = "FED-RUN"
+    text = "The federated run cannot be done as asked."
+    remedy = "Change what is named and start it again."
+
+
+class SlotTaken(HemaSealError):
+    """Somebody else booked the slot first."""
+
+    code = "APT-TAKEN"
+    text = "That time was just taken by somebody else."
+    remedy = "Choose another time; the list is fresh now."
+
+
+class AppointmentRefused(HemaSealError):
+    """The appointment cannot be made, changed or cancelled as asked."""
+
+    code = "APT-REFUSED"
+    text = "The appointment cannot be changed like this."
+    remedy = "Look at your appointments and choose again."
+
+
+class ReviewRefused(HemaSealError):
+    """A review is incomplete or the case was signed already."""
+
+    code = "REV-REFUSED"
+    text = "The review could not be signed."
+    remedy = "Complete what is named; a signed review is never changed, write an amendment instead."
+
+
+class RecordDamaged(HemaSealError):
+    """A sealed record does not open, or belongs elsewhere: it was changed outside the application."""
+
+    code = "APP-RECORD"
+    text = "A stored record was changed outside HemaSeal and is not shown."
+    remedy = "Tell your administrator; the audit log and a backup show what it was."
+
+
+class AuditLogBroken(HemaSealError):
+    """The audit log does not fit its signed head: it was changed from outside, and nothing is appended to it."""
+
+    code = "AUD-BROKEN"
+    text = "The audit log was changed from outside."
+    remedy = "Nothing was done. The trusted authority must restore the log from a copy before work goes on."

@@ -1,0 +1,1 @@
+"""Evaluation of checkpoints and of the whole way from upload to result."""

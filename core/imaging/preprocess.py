@@ -1,0 +1,106 @@
+"""The one way from pixels to network input, for training and for serving alike.
+
+`preprocess` makes the square that is stored for training; `normalise` is the last step before the network.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """What is done to a picture on its way to the network.
+
+    By default both are off: on single stained cells neither helped (``docs/results.md``).
+
+    Attributes:
+        clahe: contrast-limited adaptive histogram equalisation of the lightness (CIE L*), tiles of an eighth.
+        clip_limit: contrast limit of CLAHE.
+        bilateral: edge-preserving bilateral filter.
+        sigma_colour: the filter's width in grey levels.
+        sigma_space: the filter's width in pixels of the network input.
+    """
+
+    clahe: bool = False
+    clip_limit: float = 2.0
+    bilateral: bool = False
+    sigma_colour: float = 20.0
+    sigma_space: float = 2.0
+
+    @property
+    def version(self) -> str:
+        """Name of these choices, written into data sets and models; equal names mean equal pixels."""
+        parts = ["square-area-1"]
+        if self.clahe:
+            parts.append(f"clahe-{self.clip_limit:g}")
+        if self.bilateral:
+            parts.append(f"bilateral-{self.sigma_colour:g}-{self.sigma_space:g}")
+        return "+".join([*parts, "minmax"])
+
+
+DEFAULT = Preprocessing()
+PREPROCESSING: str = DEFAULT.version
+
+
+def square_window(height: int, width: int) -> tuple[int, int, int]:
+    """Return (top, left, side) of the largest centred square: the part of a picture that the network sees."""
+    side = min(height, width)
+    return (height - side) // 2, (width - side) // 2, side
+
+
+def preprocess(pixels: Pixels, size: int, options: Preprocessing = DEFAULT) -> Pixels:
+    """Cut the centred square, resize it and, where switched on, enhance and filter it.
+
+    Args:
+        pixels: uint8[h, w, 3], RGB.
+        size: side of the result in pixels.
+        options: CLAHE and bilateral switches.
+
+    Returns:
+        uint8[size, size, 3], RGB.
+    """
+    top, left, side = square_window(*pixels.shape[:2])
+    square = pixels[top : top + side, left : left + side]
+    if side != size:
+        how = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
+        square = np.asarray(cv2.resize(square, (size, size), interpolation=how), np.uint8)
+    if options.clahe:
+        square = apply_clahe(square, clip_limit=options.clip_limit)
+    if options.bilateral:
+        square = apply_bilateral(square, sigma_colour=options.sigma_colour, sigma_space=options.sigma_space)
+    return np.ascontiguousarray(square)
+
+
+def normalise(batch: Pixels) -> NDArray[np.float32]:
+    """Stretch each image to [0, 1] over all its pixels and channels (second paper, equation 1).
+
+    Args:
+        batch: uint8[n, s, s, 3].
+
+    Returns:
+        float32[n, s, s, 3]; an image of one single value becomes zeros.
+    """
+    low = batch.min(axis=(1, 2, 3), keepdims=True).astype(np.float32)
+    span = batch.max(axis=(1, 2, 3), keepdims=True).astype(np.float32) - low
+    scale = np.divide(np.float32(1), span, out=np.zeros_like(span), where=span > 0)
+    result: NDArray[np.float32] = batch.astype(np.float32)
+    result -= low
+    result *= scale
+    return result
+
+
+def apply_clahe(pixels: Pixels, *, clip_limit: float = 2.0, tiles: int = 8) -> Pixels:
+    """Equalise the lightness of uint8[h, w, 3] RGB locally (CLAHE, Zuiderveld 1994) and leave its colour alone."""
+    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)
+    lab[:, :, 0] = cv2.createCLAHE(clipLimit=clip_limit, tileGridSize=(tiles, tiles)).apply(lab[:, :, 0])
+    return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), np.uint8)
+
+
+def apply_bilateral(pixels: Pixels, *, sigma_colour: float = 20.0, sigma_space: float = 2.0) -> Pixels:
+    """Smooth uint8[h, w, 3] RGB but keep its edges (bilateral filter, Tomasi and Manduchi 1998)."""
+    return np.asarray(cv2.bilateralFilter(np.ascontiguousarray(pixels), -1, sigma_colour, sigma_space), np.uint8)

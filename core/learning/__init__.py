@@ -1,0 +1,1 @@
+"""Architectures, weights, training, metrics and export. TensorFlow is imported only inside functions."""

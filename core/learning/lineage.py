@@ -1,0 +1,119 @@
+"""The lineage of a global model: a signed statement of where its weights come from, chained to its parent's.
+
+Each round's lineage names the SHA-256 of the signed lineage before it, so that the line from a model in service back
+to its first weights can be walked and nothing in it exchanged. `sha256_of_lineage` is the name of a link.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import pairwise
+
+from core.errors import CheckpointRefused
+from security.certificates import Trust
+from security.context import Context, Purpose
+from security.errors import SecurityError
+from security.identity import Identity
+from security.signing import sign, signer_of, verify
+
+SIGNERS = ("aggregation", "authority")
+"""The aggregation enclave signs what was trained here; the authority what it brought from elsewhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lineage:
+    """Where weights come from.
+
+    Attributes:
+        study: the study's code.
+        run: federated run that made them.
+        round: round of that run; 0 are the weights it started from.
+        attempt: the try of that round that counted; empty for weights brought from elsewhere.
+        weights_sha256: `core.learning.weights.sha256_of` of the weights.
+        parent: SHA-256 (hex) of the signed lineage before this one; empty at the start of a line.
+        mode: aggregation mode, or ``import``.
+        members: parties whose updates are in the weights.
+        metrics: global validation figures of these weights (`core.learning.metric_sums.summary_dict`).
+        order: SHA-256 (hex) of the signed order of the run; empty for an import.
+        at: time of signing, ISO 8601, UTC.
+    """
+
+    study: str
+    run: str
+    round: int
+    attempt: str
+    weights_sha256: str
+    parent: str
+    mode: str
+    members: tuple[str, ...]
+    metrics: dict[str, float]
+    order: str
+    at: str
+
+
+def sha256_of_lineage(signed: bytes) -> str:
+    """Return the name of a link: SHA-256 (hex) of the signed bytes."""
+    return hashlib.sha256(signed).hexdigest()
+
+
+def sign_lineage(lineage: Lineage, *, signer: Identity) -> bytes:
+    """Return the lineage in an envelope signed by one of `SIGNERS`, bound to study and weights."""
+    payload = json.dumps(asdict(lineage), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    return sign(
+        payload,
+        signer=signer,
+        context=_context(lineage.study, lineage.weights_sha256, signer.party),
+    )
+
+
+def read_lineage(signed: bytes, *, study: str, weights_sha256: str, trust: Trust, at: datetime) -> Lineage:
+    """Return the lineage of exactly these weights; the caller compares run and round with what it expects.
+
+    Args:
+        signed: what `sign_lineage` made.
+        study: the study's code.
+        weights_sha256: expected hash of the weights.
+        trust: the authority's root and newest revocation list.
+        at: now.
+
+    Raises:
+        CheckpointRefused: changed, of other weights or another study, or not signed by a party that may.
+    """
+    try:
+        party = signer_of(signed).party
+        if party not in SIGNERS:
+            raise CheckpointRefused("the model's lineage was signed by a party that may not")
+        context = _context(study, weights_sha256, party)
+        values = json.loads(verify(signed, trust=trust, context=context, party=party, at=at))
+        lineage = Lineage(**{**values, "members": tuple(values["members"])})
+    except (SecurityError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointRefused("the signature of the model's lineage does not hold") from error
+    if (lineage.study, lineage.weights_sha256) != (study, weights_sha256):
+        raise CheckpointRefused("the model's lineage states other weights than it is bound to")
+    return lineage
+
+
+def check_chain(chain: Sequence[tuple[bytes, Lineage]]) -> None:
+    """Check that each (signed, lineage) names the next one as its parent; the last one must start the line.
+
+    Raises:
+        CheckpointRefused: a link is missing or was exchanged.
+    """
+    for (_, child), (signed_parent, _) in pairwise(chain):
+        if child.parent != sha256_of_lineage(signed_parent):
+            raise CheckpointRefused(f"the lineage is broken at round {child.round}")
+    if chain and chain[-1][1].parent:
+        raise CheckpointRefused("the lineage does not reach its beginning")
+
+
+def checkpoint_context(*, study: str, run: str, round_number: int, weights_sha256: str, sender: str) -> Context:
+    """Return the context that sealed weights are bound to; the arguments are those of the weights' lineage."""
+    return Context(
+        purpose=Purpose.CHECKPOINT, study=study, sender=sender, object_id=weights_sha256, run=run, round=round_number
+    )
+
+
+def _context(study: str, weights_sha256: str, sender: str) -> Context:
+    return Context(purpose=Purpose.LINEAGE, study=study, sender=sender, object_id=weights_sha256)

@@ -1,0 +1,212 @@
+"""The order of a federated run: what the trusted authority signed, and what every party obeys.
+
+A run's options live in a database that the cloud could change. So nodes, aggregation and coordinator take them from
+this signed order only: nobody but the authority can switch a run to another mode, lower the number of hospitals a sum
+must cover, or name other members.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Self
+
+from core.errors import RunRefused
+from core.learning.architectures import DEFAULT_ARCHITECTURE
+from core.learning.training import TrainingOptions
+from core.studies import Study
+from security.certificates import Trust
+from security.context import Context, Purpose
+from security.identity import Identity
+from security.signing import sign, verify
+
+AUTHORITY = "authority"
+COORDINATOR = "coordinator"
+AGGREGATION = "aggregation"
+APP = "app"
+
+MAX_ROUNDS = 200
+MIN_MEMBERS = 3
+"""Of a sum of two, each of the two can subtract its own part and has the other's."""
+
+
+def training_party(slug: str) -> str:
+    """Return the party name of a hospital's training node."""
+    return f"{slug}.training"
+
+
+def serving_party(slug: str) -> str:
+    """Return the party name of a hospital's serving enclave."""
+    return f"{slug}.serving"
+
+
+def slug_of(party: str) -> str:
+    """Return the hospital's slug of a training or serving party."""
+    return party.partition(".")[0]
+
+
+class AggregationMode(StrEnum):
+    """How updates are protected on their way (design, section 5)."""
+
+    PLAIN = "plain"
+    SEALED = "sealed"
+
+    @property
+    def visible_to_cloud(self) -> str:
+        """What the cloud can see in this mode, as one sentence for people."""
+        return _VISIBLE[self]
+
+
+_VISIBLE = {
+    AggregationMode.PLAIN: (
+        "The cloud can read every hospital's update and metrics. Only for comparisons on public or synthetic "
+        "images; refused for clinical ones."
+    ),
+    AggregationMode.SEALED: (
+        "The cloud sees sizes and times only; one separate process, the aggregation enclave, can open each "
+        "hospital's update."
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A hospital in a run.
+
+    Attributes:
+        party: its training party, ``<slug>.training``.
+        dataset: id of the data set it trains on.
+        images: images of the training part: the largest weight its update may claim.
+        validation: images of the validation part: the most that its figures may be about.
+    """
+
+    party: str
+    dataset: str
+    images: int
+    validation: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Everything that decides a run.
+
+    Attributes:
+        study: the study's code.
+        mode: how updates travel.
+        rounds: number of rounds.
+        members: who trains, sorted by party.
+        minimum_members: a round with fewer updates or fewer validation figures fails.
+        training: local training of one round; its cosine spans all rounds.
+        architecture: key of `core.learning.architectures.ARCHITECTURES`.
+        seed: of the first weights, and with round and party of each node's shuffling.
+        start_from: SHA-256 of the signed lineage of the model to continue from; empty to start from new weights.
+    """
+
+    study: str
+    mode: AggregationMode
+    rounds: int
+    members: tuple[Member, ...]
+    minimum_members: int = MIN_MEMBERS
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    architecture: str = DEFAULT_ARCHITECTURE
+    seed: int = 0
+    start_from: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse orders that cannot be carried out.
+
+        Raises:
+            RunRefused: what is wrong, in words.
+        """
+        object.__setattr__(self, "members", tuple(sorted(self.members, key=lambda member: member.party)))
+        if not 1 <= self.rounds <= MAX_ROUNDS:
+            raise RunRefused(f"1 to {MAX_ROUNDS} rounds, not {self.rounds}")
+        if len({member.party for member in self.members}) != len(self.members):
+            raise RunRefused("a hospital can take part once only")
+        if not MIN_MEMBERS <= self.minimum_members <= len(self.members):
+            raise RunRefused(
+                f"{len(self.members)} hospitals were chosen and {self.minimum_members} must finish each round; "
+                f"at least {MIN_MEMBERS} are needed, since each of two could work out what the other sent"
+            )
+        if any(member.images < 1 for member in self.members):
+            raise RunRefused("a data set has no training images")
+        if any(member.validation < 1 for member in self.members):
+            raise RunRefused("a data set has no validation images")
+
+    @property
+    def parties(self) -> tuple[str, ...]:
+        """The members' training parties, sorted."""
+        return tuple(member.party for member in self.members)
+
+    def member(self, party: str) -> Member:
+        """Return one member.
+
+        Raises:
+            KeyError: not a member.
+        """
+        for member in self.members:
+            if member.party == party:
+                return member
+        raise KeyError(party)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {**asdict(self), "members": [asdict(member) for member in self.members]}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises:
+            RunRefused: a value is missing, unknown or impossible.
+        """
+        try:
+            fields = dict(values)
+            fields["mode"] = AggregationMode(fields["mode"])
+            fields["members"] = tuple(Member(**member) for member in fields["members"])
+            fields["training"] = TrainingOptions(**fields["training"])
+            return cls(**fields)
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunRefused("the run's options cannot be read") from error
+
+
+def check_validation(study: Study, counts: Iterable[Sequence[int]]) -> None:
+    """Refuse members whose validation parts, taken together, do not allow a decision rule.
+
+    Args:
+        study: whose classes are counted.
+        counts: validation images by class, in the study's order, of each member.
+
+    Raises:
+        RunRefused: all members together lack a class.
+    """
+    together = [sum(column) for column in zip(*counts, strict=True)]
+    missing = [label.title for label, count in zip(study.classes, together, strict=True) if count == 0]
+    if missing:
+        raise RunRefused(f"no hospital has a validation image of: {', '.join(missing)}")
+
+
+def sign_order(options: RunOptions, *, run: str, signer: Identity) -> bytes:
+    """Return the options in an envelope signed by the authority and bound to the run."""
+    payload = json.dumps(options.to_json(), sort_keys=True, separators=(",", ":")).encode()
+    return sign(payload, signer=signer, context=_context(options.study, run))
+
+
+def read_order(envelope: bytes, *, run: str, study: str, trust: Trust, at: datetime) -> RunOptions:
+    """Return the options of an order that the authority signed for this run and study (a code).
+
+    Raises:
+        SignatureBroken: changed, or an order of another run or study.
+        CertificateRefused: not signed by a valid certificate of the authority.
+        RunRefused: signed, but impossible.
+    """
+    payload = verify(envelope, trust=trust, context=_context(study, run), party=AUTHORITY, at=at)
+    options = RunOptions.from_json(json.loads(payload))
+    if options.study != study:
+        raise RunRefused("the order is for another study")
+    return options
+
+
+def _context(study: str, run: str) -> Context:
+    return Context(purpose=Purpose.FEDERATED_MESSAGE, study=study, sender=AUTHORITY, object_id="order", run=run)

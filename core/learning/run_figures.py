@@ -1,0 +1,149 @@
+"""What a run's events add up to, round by round: global figures, seconds by task, bytes, and who dropped out.
+
+Pure: the page of a live run and the command `simulate` both count with this.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from core.learning.run_events import EventKind, FailureCode
+
+TASKS = ("training_s", "evaluation_s", "cryptography_s", "other_s")
+
+
+class RunEntry(NamedTuple):
+    """One event, as much of it as counts.
+
+    Attributes:
+        kind: what happened.
+        round: in which round.
+        party: whose event it is.
+        payload: `federated.store.Event.payload`.
+    """
+
+    kind: EventKind
+    round: int
+    party: str
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A member's answer that is missing or was not used.
+
+    Attributes:
+        party: the member.
+        step: at which step.
+        code: why.
+        refused_by: who refused what it sent; empty when it did not answer.
+    """
+
+    party: str
+    step: str
+    code: FailureCode
+    refused_by: str = ""
+
+
+@dataclass
+class RoundFigures:
+    """One round, all its attempts together.
+
+    Attributes:
+        round: its number; 0 is the opening.
+        finished: whether it has a global model.
+        attempts: how often it was begun.
+        metrics: global validation figures.
+        members: whose updates are in the model.
+        seconds: by task, over all parties.
+        by_party: the same for each party.
+        bytes_up: from parties to the coordinator.
+        bytes_down: from the coordinator to parties.
+        failures: in order.
+        progress: party -> (steps done, steps in all) of the training under way.
+        answered: party -> last step that it answered.
+    """
+
+    round: int
+    finished: bool = False
+    attempts: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    members: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TASKS, 0.0))
+    by_party: dict[str, dict[str, float]] = field(default_factory=dict)
+    bytes_up: int = 0
+    bytes_down: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    progress: dict[str, tuple[int, int]] = field(default_factory=dict)
+    answered: dict[str, str] = field(default_factory=dict)
+
+
+def figures_of(entries: Iterable[RunEntry]) -> list[RoundFigures]:
+    """Count events, in their order; returns the rounds that have begun, by number."""
+    rounds: dict[int, RoundFigures] = {}
+    for entry in entries:
+        if entry.kind in _COUNTED:
+            _COUNTED[entry.kind](rounds.setdefault(entry.round, RoundFigures(entry.round)), entry)
+    return [rounds[number] for number in sorted(rounds)]
+
+
+def totals_of(rounds: Iterable[RoundFigures]) -> dict[str, float]:
+    """Return seconds by task and bytes over all rounds, with ``bytes_up`` and ``bytes_down``."""
+    total = dict.fromkeys((*TASKS, "bytes_up", "bytes_down"), 0.0)
+    for one in rounds:
+        for task in TASKS:
+            total[task] += one.seconds[task]
+        total["bytes_up"] += one.bytes_up
+        total["bytes_down"] += one.bytes_down
+    return total
+
+
+def _started(figures: RoundFigures, _entry: RunEntry) -> None:
+    figures.attempts += 1
+    figures.progress.clear()
+    figures.answered.clear()
+
+
+def _progress(figures: RoundFigures, entry: RunEntry) -> None:
+    figures.progress[entry.party] = (int(entry.payload["done"]), int(entry.payload["total"]))
+
+
+def _answered(figures: RoundFigures, entry: RunEntry) -> None:
+    figures.answered[entry.party] = str(entry.payload["step"])
+    _weigh(figures, entry)
+
+
+def _failed(figures: RoundFigures, entry: RunEntry) -> None:
+    payload = entry.payload
+    figures.failures.append(
+        Failure(entry.party, str(payload["step"]), FailureCode(payload["code"]), str(payload.get("refused_by", "")))
+    )
+    figures.progress.pop(entry.party, None)
+    _weigh(figures, entry)
+
+
+def _finished(figures: RoundFigures, entry: RunEntry) -> None:
+    figures.finished = True
+    figures.metrics = {name: float(value) for name, value in entry.payload["metrics"].items()}
+    figures.members = tuple(entry.payload["members"])
+    _weigh(figures, entry)
+
+
+def _weigh(figures: RoundFigures, entry: RunEntry) -> None:
+    figures.bytes_up += int(entry.payload.get("bytes_in", 0))
+    figures.bytes_down += int(entry.payload.get("bytes_out", 0))
+    seconds = entry.payload.get("seconds", {})
+    own = figures.by_party.setdefault(entry.party, dict.fromkeys(TASKS, 0.0))
+    for task in TASKS:
+        figures.seconds[task] += float(seconds.get(task, 0.0))
+        own[task] += float(seconds.get(task, 0.0))
+
+
+_COUNTED = {
+    EventKind.ROUND_STARTED: _started,
+    EventKind.PROGRESS: _progress,
+    EventKind.ANSWERED: _answered,
+    EventKind.FAILED: _failed,
+    EventKind.ROUND_FINISHED: _finished,
+    EventKind.RUN_FINISHED: _weigh,
+}

@@ -1,0 +1,84 @@
+"""Network weights as plain data: a dictionary of float32 arrays in a fixed order, or safetensors bytes.
+
+Nothing here needs Keras, so that coordinator, aggregation and enclaves can read weights without TensorFlow.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
+
+from core.errors import CheckpointRefused
+
+Array = NDArray[np.float32]
+Weights = dict[str, Array]
+"""Name of a variable -> float32 array, in the order of the model's variables."""
+
+_ORDER_KEY = "hemaseal.order"
+_HEADER_LENGTH = 8
+_MAX_HEADER = 1 << 20
+
+
+def shapes_of(weights: Weights) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each variable, in order."""
+    return {name: array.shape for name, array in weights.items()}
+
+
+def check_weights(weights: Weights, like: Weights) -> None:
+    """Check that `weights` fit `like` (same names, order and shapes) and are finite.
+
+    Raises:
+        CheckpointRefused: they do not.
+    """
+    if list(weights) != list(like) or shapes_of(weights) != shapes_of(like):
+        raise CheckpointRefused("the weights belong to another architecture")
+    if not all(np.isfinite(array).all() for array in weights.values()):
+        raise CheckpointRefused("the weights are not finite")
+
+
+def encode_weights(weights: Weights, metadata: Mapping[str, str]) -> bytes:
+    """Return the weights and `metadata` in the safetensors format; keys must not start with ``hemaseal.``."""
+    if any(key.startswith("hemaseal.") for key in metadata):
+        raise ValueError("metadata keys must not start with 'hemaseal.'")
+    if any("\n" in name for name in weights):
+        raise ValueError("names of variables must not hold a line break")
+    arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in weights.items()}
+    return bytes(save_safetensors(arrays, metadata={**metadata, _ORDER_KEY: "\n".join(weights)}))
+
+
+def decode_weights(data: bytes) -> tuple[Weights, dict[str, str]]:
+    """Read what `encode_weights` wrote.
+
+    Returns:
+        The weights, in their order, and the metadata.
+
+    Raises:
+        CheckpointRefused: the bytes are damaged or hold something else.
+    """
+    import json  # noqa: PLC0415  only this reader looks at the header itself: the library does not hand out metadata
+
+    try:
+        arrays = load_safetensors(data)
+        length = int.from_bytes(data[:_HEADER_LENGTH], "little")
+        if length > _MAX_HEADER:
+            raise CheckpointRefused("the header is too long")
+        metadata = dict(json.loads(data[_HEADER_LENGTH : _HEADER_LENGTH + length])["__metadata__"])
+        order = metadata.pop(_ORDER_KEY).split("\n")
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointRefused("the weights cannot be read") from error
+    if sorted(order) != sorted(arrays) or any(array.dtype != np.float32 for array in arrays.values()):
+        raise CheckpointRefused("the weights are not what their header says")
+    return {name: arrays[name] for name in order}, metadata
+
+
+def sha256_of(weights: Weights) -> str:
+    """Return the canonical hash (hex) of names, shapes and little-endian float32 values, in order."""
+    digest = hashlib.sha256(b"hemaseal weights 1\n")
+    for name, array in weights.items():
+        digest.update(f"{name}\0{','.join(map(str, array.shape))}\0".encode())
+        digest.update(np.ascontiguousarray(array, "<f4").tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,93 @@
+"""Counting attempts to sign in under a name, and closing it for a while after five failures in a row.
+
+An attempt is counted before the password is compared, so that a burst of parallel guesses gets no more than five. Names
+are counted whether an account exists or not: nothing tells the two apart.
+"""
+
+import hashlib
+import hmac
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, select
+
+from core.errors import AccountLocked
+from core.services import audit
+from core.services.app import App
+from core.services.genuine import is_genuine
+from db.engine import session_scope
+from db.models import SignInFailures, User
+
+MAX_FAILURES = 5
+LOCK = timedelta(minutes=15)
+FORGET_AFTER = timedelta(days=1)
+ANONYMOUS = "anonymous"
+
+
+def _name_mac(app: App, name: str) -> str:
+    return hmac.new(app.name_key, name.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+
+
+def reserve_attempt(app: App, name: str) -> User | None:
+    """Count an attempt as failed until it succeeds, and return the active account of that name.
+
+    Raises:
+        AccountLocked: sign-in under this name is closed.
+    """
+    now, mac = app.clock.now(), _name_mac(app, name)
+    with session_scope(app.engine) as session:
+        old = col(SignInFailures.last_at) < now - FORGET_AFTER
+        session.connection().execute(delete(SignInFailures).where(old))
+        row = _failures_row(session, mac, now)
+        if row.locked_until is not None and row.locked_until > now:
+            minutes = int((row.locked_until - now).total_seconds() // 60) + 1
+            raise AccountLocked(f"{minutes} min")
+        if row.locked_until is not None:
+            row.failures, row.locked_until = 0, None
+        row.failures, row.last_at = row.failures + 1, now
+        if row.failures >= MAX_FAILURES:
+            row.locked_until = now + LOCK
+        return session.exec(select(User).where(col(User.username) == name, col(User.is_active))).first()
+
+
+def _failures_row(session: Session, mac: str, now: datetime) -> SignInFailures:
+    """Return the locked row of a name; two processes that make it at once end up with the same one."""
+    row = session.get(SignInFailures, mac, with_for_update=True)
+    if row is not None:
+        return row
+    try:
+        with session.begin_nested():
+            session.add(SignInFailures(name_mac=mac, failures=0, last_at=now))
+    except IntegrityError:
+        pass
+    return session.get_one(SignInFailures, mac, with_for_update=True, populate_existing=True)
+
+
+def forget_failures(app: App, session: Session, name: str) -> None:
+    """Start counting anew after a success, inside the caller's transaction."""
+    mac = col(SignInFailures.name_mac) == _name_mac(app, name)
+    session.connection().execute(delete(SignInFailures).where(mac))
+
+
+def note_failure(app: App, name: str, user: User | None) -> None:
+    """Write the failure to the audit log.
+
+    Raises:
+        AccountLocked: it was the fifth in a row.
+    """
+    changed = {"reason": "changed-outside"} if user is not None and not is_genuine(app, user) else {}
+    with session_scope(app.engine) as session:
+        row = session.get(SignInFailures, _name_mac(app, name))
+        locked = row is not None and row.locked_until is not None
+        audit.append(
+            app,
+            session,
+            ANONYMOUS,
+            "sign-in.password",
+            object_id=user.id if user else "",
+            outcome=audit.Outcome.REFUSED,
+            details={"locked": locked, **changed},
+        )
+    if locked:
+        raise AccountLocked(f"{int(LOCK.total_seconds() // 60)} min")

@@ -1,0 +1,229 @@
+"""Writing the audit log: an entry in the same transaction as the act, a signed head after each.
+
+Append last in a transaction: every append locks the one head row until the commit. Before it grows, the stored head's
+signature is checked, so that a log that was rewritten from outside is never continued, and so never signed.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from sqlalchemy import insert
+from sqlmodel import Session, col, select
+
+from core.clock import Clock
+from core.errors import AuditLogBroken
+from core.services.app import App
+from core.services.context import APP_PARTY, Actor, KnownHead
+from core.studies import STUDIES
+from db.models import AuditEntry, AuditHead
+from security.audit import Entry, LogState, check_entry, check_head, sign_head, verify_head
+from security.certificates import Trust
+from security.errors import AuditBroken, SecurityError
+from security.identity import Identity
+from security.merkle import Frontier
+
+HEAD_SIGNERS = (APP_PARTY, "coordinator")
+Details = Mapping[str, str | int | bool | None]
+_CODE = re.compile(r"[A-Za-z0-9_.:/+-]{0,64}")
+_DISEASES = frozenset(STUDIES) | {label.name for study in STUDIES.values() for label in study.classes}
+_PAGE = 500
+_Value = TypeVar("_Value", bound="str | int | bool | None")
+
+
+class Outcome(StrEnum):
+    """How an act ended."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class LogView:
+    """A log that was verified from its first entry to its signed head.
+
+    Attributes:
+        size: number of entries.
+        root: root of the tree over them, hex.
+        signer: party that signed the head.
+        signed_at: when.
+    """
+
+    size: int
+    root: str
+    signer: str
+    signed_at: datetime
+
+
+def append(
+    app: App,
+    session: Session,
+    actor: Actor | str,
+    action: str,
+    *,
+    object_id: str = "",
+    outcome: Outcome = Outcome.DONE,
+    details: Details | None = None,
+) -> int:
+    """Append an entry inside the caller's transaction, signed by the app; returns its number.
+
+    Args:
+        app: the application.
+        session: the transaction of the act itself.
+        actor: who acted: a person, or the name of a party.
+        action: what was done, as ``object.verb``.
+        object_id: id of what it was done to.
+        outcome: how it ended.
+        details: codes and numbers only: never a name, a diagnosis or a text that somebody wrote.
+
+    Raises:
+        AuditLogBroken: the log was changed from outside; the transaction must not be committed.
+        ValueError: a detail is not a code.
+    """
+    head, state = _locked_head(session, lambda: app.trust(session), app.audit_head)
+    entry = _entry(
+        state, app.clock.now(), actor=actor, action=action, object_id=object_id, outcome=outcome, details=details
+    )
+    return _grow(session, head, state, entry, clock=app.clock, signer=app.identity, known=app.audit_head)
+
+
+def append_signed(
+    session: Session,
+    *,
+    clock: Clock,
+    signer: Identity,
+    trust: Trust,
+    actor: Actor | str,
+    action: str,
+    object_id: str = "",
+    outcome: Outcome = Outcome.DONE,
+    details: Details | None = None,
+) -> int:
+    """Append like `append`, for processes that are not the app: `signer` is one of `HEAD_SIGNERS`."""
+    if signer.party not in HEAD_SIGNERS:
+        raise ValueError(f"{signer.party} does not sign the audit log")
+    head, state = _locked_head(session, lambda: trust)
+    entry = _entry(
+        state, clock.now(), actor=actor, action=action, object_id=object_id, outcome=outcome, details=details
+    )
+    return _grow(session, head, state, entry, clock=clock, signer=signer)
+
+
+def begin_log(session: Session, *, clock: Clock, signer: Identity) -> bool:
+    """Write the signed head of an empty log; set-up does this once. Returns False where there is a log."""
+    if session.get(AuditHead, 1) is not None:
+        return False
+    if session.exec(select(AuditEntry.number).limit(1)).first() is not None:
+        raise AuditLogBroken("the signed head is missing")
+    signature = sign_head(LogState(), time=clock.now(), signer=signer)
+    values = _columns(LogState(), signer, signature)
+    session.add(AuditHead(id=1, **values))
+    return True
+
+
+def _locked_head(
+    session: Session, trust: Callable[[], Trust], known: KnownHead | None = None
+) -> tuple[AuditHead, LogState]:
+    """Return the head row, locked, and the state that its signature vouches for.
+
+    A head that this very process signed last (`known`) is recognised byte for byte and not verified again.
+    """
+    head = session.get(AuditHead, 1, with_for_update=True, populate_existing=True)
+    if head is None:
+        raise AuditLogBroken("the signed head is missing")
+    try:
+        state = LogState(bytes.fromhex(head.chain_hash), Frontier.from_hex(head.size, head.frontier))
+        if head.signer not in HEAD_SIGNERS:
+            raise AuditLogBroken("the head was not signed by a party that may")
+        if known is not None and known.last == (head.signature, state):
+            return head, state
+        check_head(verify_head(head.signature, trust=trust(), party=head.signer), state)
+    except (SecurityError, ValueError, TypeError) as error:
+        raise AuditLogBroken("its signed head does not hold") from error
+    return head, state
+
+
+def _entry(
+    state: LogState,
+    now: datetime,
+    *,
+    actor: Actor | str,
+    action: str,
+    object_id: str,
+    outcome: Outcome,
+    details: Details | None,
+) -> bytes:
+    return Entry(
+        number=state.next_number,
+        time=now,
+        actor=actor.user_id if isinstance(actor, Actor) else actor,
+        role=actor.role.value if isinstance(actor, Actor) else "party",
+        action=_code(action),
+        object=_code(object_id),
+        outcome=outcome.value,
+        details={_code(name): _code(value) for name, value in (details or {}).items()},
+    ).encode()
+
+
+def _grow(
+    session: Session,
+    head: AuditHead,
+    state: LogState,
+    entry: bytes,
+    *,
+    clock: Clock,
+    signer: Identity,
+    known: KnownHead | None = None,
+) -> int:
+    after = state.append(entry)
+    signature = sign_head(after, time=clock.now(), signer=signer)
+    row = {"number": after.size, "entry": entry, "chain_hash": after.chain_hash.hex()}
+    session.connection().execute(insert(AuditEntry), row)
+    for name, value in _columns(after, signer, signature).items():
+        setattr(head, name, value)
+    session.flush()
+    if known is not None:
+        known.last = (signature, after)
+    return after.size
+
+
+def _columns(state: LogState, signer: Identity, signature: bytes) -> dict[str, Any]:
+    return {
+        "size": state.size,
+        "chain_hash": state.chain_hash.hex(),
+        "root": state.frontier.root().hex(),
+        "frontier": state.frontier.to_hex(),
+        "signer": signer.party,
+        "signature": signature,
+    }
+
+
+def verified(session: Session, trust: Trust) -> LogView:
+    """Check the whole log against its signed head, which stays locked until the caller's transaction ends.
+
+    Raises:
+        AuditLogBroken: names the first entry that does not fit.
+    """
+    stored, end = _locked_head(session, lambda: trust)
+    state = LogState()
+    try:
+        for row in session.exec(select(AuditEntry).order_by(col(AuditEntry.number)).execution_options(yield_per=_PAGE)):
+            state = check_entry(row.entry, bytes.fromhex(row.chain_hash), state)
+        head = verify_head(stored.signature, trust=trust, party=stored.signer)
+        check_head(head, state)
+    except AuditBroken as error:
+        raise AuditLogBroken(str(error)) from error
+    except ValueError as error:
+        raise AuditLogBroken(f"entry {state.next_number}: its chain hash cannot be read") from error
+    return LogView(end.size, end.frontier.root().hex(), stored.signer, head.time)
+
+
+def _code(value: _Value) -> _Value:
+    """Return a code or number; refuse free text and names of diseases, which the log must never hold."""
+    if isinstance(value, str) and (not _CODE.fullmatch(value) or value in _DISEASES):
+        raise ValueError(f"a code expected, not text: {value!r}")
+    return value

@@ -1,0 +1,190 @@
+"""What services and pages know of a case: plain values, and the sealed summary that lists are drawn from.
+
+Nothing is authorised here; `case_access` does that before anything of a case is read.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from core.diagnosis.predictor import Outcome
+from core.diagnosis.result import DiagnosisResult
+from core.errors import RecordDamaged
+from core.services.app import APP_PARTY, App
+from core.services.context import display_name
+from core.services.genuine import is_genuine
+from core.services.routing import RoutingDecision, explain
+from core.studies import LEUKEMIA, STUDIES_BY_CODE, Study
+from db.models import Case, CaseStatus, Hospital
+from security.context import Context, Purpose
+from security.errors import SealBroken
+
+__all__ = ["CaseStatus", "CaseSummary", "CaseView", "HospitalRef", "Outcome", "case_views", "seal_summary"]
+
+_RANK = {Outcome.POSITIVE: 0, Outcome.UNCERTAIN: 1, Outcome.NEGATIVE: 2}
+_DAMAGED, _UNANSWERED = -1, 3
+
+
+@dataclass(frozen=True)
+class HospitalRef:
+    """A hospital as people know it."""
+
+    id: str
+    slug: str
+    name: str
+    city: str
+
+
+@dataclass(frozen=True)
+class CaseSummary:
+    """The preliminary answer in short; probabilities are calibrated and in 0..1."""
+
+    outcome: Outcome
+    label_index: int
+    positive_probability: float
+    confidence: float
+    threshold: float
+
+    @classmethod
+    def of(cls, result: DiagnosisResult) -> "CaseSummary":
+        """Take the short form of a verified result."""
+        return cls(result.outcome, result.label_index, result.positive_probability, result.confidence, result.threshold)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseView:
+    """A case as its patient and its doctors may see it in a list.
+
+    Attributes:
+        id: the case.
+        study: what was asked.
+        status: waiting, answered or reviewed.
+        created_at: upload, UTC.
+        answered_at: when the enclave answered, UTC.
+        patient_id: the account of the patient.
+        patient_name: how the patient is addressed.
+        hospital: where it was sent.
+        fallback: who may answer in its place.
+        answered_by: who answered.
+        routing_reason: why that hospital, as sentences.
+        summary: the preliminary answer, None while it waits or if it is damaged.
+        is_damaged: the stored case was changed from outside; its answer, or whose it is, is not shown.
+        stages_ms: milliseconds of each stage, only in the answer to an upload.
+    """
+
+    id: str
+    study: Study
+    status: CaseStatus
+    created_at: datetime
+    answered_at: datetime | None
+    patient_id: str
+    patient_name: str
+    hospital: HospitalRef
+    fallback: HospitalRef | None
+    answered_by: HospitalRef | None
+    routing_reason: str
+    summary: CaseSummary | None
+    is_damaged: bool = False
+    stages_ms: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def number(self) -> str:
+        """A short number that people can say to each other."""
+        return f"{self.id[:4]}-{self.id[4:8]}".upper()
+
+    @property
+    def care(self) -> HospitalRef:
+        """The hospital whose doctors look at it."""
+        return self.answered_by or self.hospital
+
+    @property
+    def urgency(self) -> tuple[int, float, datetime]:
+        """Sorts worklists: damaged, positive, uncertain, negative, waiting; by probability; the oldest first."""
+        if self.summary is None:
+            return (_DAMAGED if self.is_damaged else _UNANSWERED, 0.0, self.created_at)
+        return (_RANK[self.summary.outcome], -self.summary.positive_probability, self.created_at)
+
+
+def seal_summary(app: App, case_id: str, summary: CaseSummary) -> bytes:
+    """Return the sealed summary of a case."""
+    return app.records.seal(json.dumps(asdict(summary)).encode(), context=_context(case_id))
+
+
+def open_summary(app: App, case: Case) -> CaseSummary | None:
+    """Return the summary of a case, None while it waits.
+
+    Raises:
+        RecordDamaged: the row was changed, or belongs to another case.
+    """
+    if case.summary is None:
+        return None
+    try:
+        stored: dict[str, Any] = json.loads(app.records.open(case.summary, context=_context(case.id)))
+    except SealBroken as error:
+        raise RecordDamaged from error
+    return CaseSummary(**{**stored, "outcome": Outcome(stored["outcome"])})
+
+
+def case_views(app: App, session: Session, cases: Iterable[Case], *, to_patient: bool) -> list[CaseView]:
+    """Return what may be shown of cases that the caller was authorised to read, in the order given.
+
+    Reasons are said `to_patient` or to a doctor. A damaged row marks its own case only, so that nobody can hide a
+    worklist by changing one; of a case that was given to somebody else nothing is shown but its number.
+    """
+    listed = list(cases)
+    genuine = {case.id for case in listed if is_genuine(app, case)}
+    hospitals = hospital_refs(session, listed)
+    names = {key: hospital.name for key, hospital in hospitals.items()}
+    people = {
+        who: display_name(app, session, who) for who in {case.patient_id for case in listed if case.id in genuine}
+    }
+    summaries = {case.id: _summary_or_damage(app, case) if case.id in genuine else (None, True) for case in listed}
+    return [
+        CaseView(
+            id=case.id,
+            study=STUDIES_BY_CODE.get(case.study_code, LEUKEMIA),
+            status=case.status,
+            created_at=case.created_at,
+            answered_at=case.answered_at,
+            patient_id=case.patient_id,
+            patient_name=people[case.patient_id] if case.id in genuine else "",
+            hospital=hospitals[case.hospital_id],
+            fallback=hospitals.get(case.fallback_hospital_id or ""),
+            answered_by=hospitals.get(case.answered_by_hospital_id or ""),
+            routing_reason=_reason(case, names, to_patient=to_patient) if case.id in genuine else "",
+            summary=summaries[case.id][0],
+            is_damaged=summaries[case.id][1],
+        )
+        for case in listed
+    ]
+
+
+def _reason(case: Case, names: Mapping[str, str], *, to_patient: bool) -> str:
+    return explain(RoutingDecision.from_json(case.routing), names, to_patient=to_patient)
+
+
+def _summary_or_damage(app: App, case: Case) -> tuple[CaseSummary | None, bool]:
+    try:
+        return open_summary(app, case), False
+    except RecordDamaged:
+        return None, True
+
+
+def hospital_refs(session: Session, cases: Iterable[Case]) -> dict[str, HospitalRef]:
+    """Return the hospitals that cases name, by id."""
+    ids = {
+        key
+        for case in cases
+        for key in (case.hospital_id, case.fallback_hospital_id, case.answered_by_hospital_id)
+        if key is not None
+    }
+    rows = session.exec(select(Hospital).where(col(Hospital.id).in_(ids))).all() if ids else ()
+    return {row.id: HospitalRef(row.id, row.slug, row.name, row.city) for row in rows}
+
+
+def _context(case_id: str) -> Context:
+    return Context(purpose=Purpose.SUMMARY, study="", sender=APP_PARTY, object_id=case_id)

@@ -1,0 +1,115 @@
+"""What a patient can agree to, the words shown, and who agreed when. Withdrawing is a date, never a deletion."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from core.services import audit
+from core.services.app import Actor, App
+from core.services.authorise import Action, Relation, authorise
+from db.engine import read_scope, session_scope
+from db.models import Consent, ConsentPurpose
+
+__all__ = [
+    "CONSENT_TEXTS",
+    "CONSENT_VERSION",
+    "ConsentPurpose",
+    "ConsentView",
+    "consents",
+    "give_consent",
+    "has_consent",
+    "record_consents",
+    "withdraw_consent",
+]
+
+CONSENT_VERSION = "2026-1"
+CONSENT_TEXTS: dict[ConsentPurpose, str] = {
+    ConsentPurpose.DIAGNOSIS: (
+        "HemaSeal may analyse the images that I upload, on a protected computer of a hospital, and show the result to "
+        "me and to the doctors of that hospital. I understand that this is research software and not a diagnosis."
+    ),
+    ConsentPurpose.FALLBACK_HOSPITAL: (
+        "If the chosen hospital cannot be reached, one other hospital may analyse my image in its place."
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ConsentView:
+    """The state of one consent.
+
+    Attributes:
+        purpose: what it is for.
+        text: the words that are agreed to.
+        given_at: when it was given, or None if it is not in force.
+    """
+
+    purpose: ConsentPurpose
+    text: str
+    given_at: datetime | None
+
+
+def consents(app: App, actor: Actor) -> list[ConsentView]:
+    """Return every purpose with the date of one's own consent in force.
+
+    Raises:
+        NotAuthorised: only patients consent.
+    """
+    with read_scope(app.engine) as session:
+        authorise(app, session, actor, Action.READ_CONSENT, Relation.SELF, object_id=actor.user_id)
+        given = {row.purpose: row.given_at for row in _in_force(session, actor.user_id)}
+    return [ConsentView(purpose, text, given.get(purpose)) for purpose, text in CONSENT_TEXTS.items()]
+
+
+def give_consent(app: App, actor: Actor, purpose: ConsentPurpose) -> None:
+    """Agree to a purpose; agreeing again changes nothing.
+
+    Raises:
+        NotAuthorised: only patients consent.
+    """
+    with session_scope(app.engine) as session:
+        authorise(app, session, actor, Action.CHANGE_CONSENT, Relation.SELF, object_id=actor.user_id)
+        if not has_consent(session, actor.user_id, purpose):
+            record_consents(app, session, actor, [purpose])
+
+
+def withdraw_consent(app: App, actor: Actor, purpose: ConsentPurpose) -> None:
+    """Withdraw a consent from now on; withdrawing what is not in force changes nothing.
+
+    Raises:
+        NotAuthorised: only patients consent.
+    """
+    with session_scope(app.engine) as session:
+        authorise(app, session, actor, Action.CHANGE_CONSENT, Relation.SELF, object_id=actor.user_id)
+        rows = [row for row in _in_force(session, actor.user_id) if row.purpose is purpose]
+        for row in rows:
+            row.withdrawn_at = app.clock.now()
+        if rows:
+            audit.append(
+                app, session, actor, "consent.withdraw", object_id=actor.user_id, details={"purpose": purpose.value}
+            )
+
+
+def record_consents(app: App, session: Session, actor: Actor, purposes: Iterable[ConsentPurpose]) -> None:
+    """Write consents, and their audit entries, inside the caller's transaction."""
+    for purpose in sorted(set(purposes)):
+        now = app.clock.now()
+        session.add(Consent(user_id=actor.user_id, purpose=purpose, text_version=CONSENT_VERSION, given_at=now))
+        audit.append(app, session, actor, "consent.give", object_id=actor.user_id, details={"purpose": purpose.value})
+
+
+def purposes_in_force(session: Session, user_id: str) -> set[ConsentPurpose]:
+    """Return everything that a person has agreed to and not withdrawn."""
+    return {row.purpose for row in _in_force(session, user_id)}
+
+
+def has_consent(session: Session, user_id: str, purpose: ConsentPurpose) -> bool:
+    """Tell whether a consent is in force."""
+    return purpose in purposes_in_force(session, user_id)
+
+
+def _in_force(session: Session, user_id: str) -> list[Consent]:
+    statement = select(Consent).where(col(Consent.user_id) == user_id, col(Consent.withdrawn_at).is_(None))
+    return list(session.exec(statement).all())

@@ -1,0 +1,103 @@
+"""Values that services pass around: who acts (`Actor`), what is known of a person (`Profile`), what was signed last.
+
+Decisions are made in `authorise`.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from sqlmodel import Session
+
+from core.errors import NotFound, RecordDamaged
+from db.models import Role, User
+from security.audit import LogState
+from security.context import Context, Purpose
+from security.errors import SealBroken
+
+if TYPE_CHECKING:
+    from core.services.app import App
+
+APP_PARTY = "app"
+DAMAGED_NAME = "(name damaged)"
+
+
+@dataclass(frozen=True)
+class Actor:
+    """A signed-in person, as the database knew them when this request began.
+
+    Attributes:
+        user_id: id of the account.
+        username: the name they sign in with.
+        role: one of the four roles.
+        hospital_id: the hospital of a doctor or a hospital's administrator, else None.
+    """
+
+    user_id: str
+    username: str
+    role: Role
+    hospital_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Personal fields; sealed before they reach the database.
+
+    Attributes:
+        display_name: how the person is addressed.
+        email: e-mail address, or "".
+        city: a city of the bundled list, or "".
+    """
+
+    display_name: str
+    email: str = ""
+    city: str = ""
+
+
+class KnownHead:
+    """The head of the audit log that this process signed last, and the state it stands for.
+
+    Attributes:
+        last: (signed head, state), or None; replaced as a whole, so that threads may share it.
+    """
+
+    __slots__ = ("last",)
+
+    def __init__(self) -> None:
+        self.last: tuple[bytes, LogState] | None = None
+
+
+def _context(user_id: str) -> Context:
+    return Context(purpose=Purpose.PROFILE, study="", sender=APP_PARTY, object_id=user_id)
+
+
+def seal_profile(app: "App", user_id: str, profile: Profile) -> bytes:
+    """Return the sealed profile of the account `user_id`."""
+    return app.records.seal(json.dumps(asdict(profile)).encode(), context=_context(user_id))
+
+
+def open_profile(app: "App", user: User) -> Profile:
+    """Return the profile of an account.
+
+    Raises:
+        RecordDamaged: the row was changed, or belongs to another account.
+    """
+    try:
+        return Profile(**json.loads(app.records.open(user.profile, context=_context(user.id))))
+    except SealBroken as error:
+        raise RecordDamaged from error
+
+
+def display_name(app: "App", session: Session, user_id: str) -> str:
+    """Return how a person is addressed, or that the name was damaged. The caller has authorised the view.
+
+    Raises:
+        NotFound: there is no such account.
+    """
+    user = session.get(User, user_id)
+    if user is None:
+        raise NotFound
+    try:
+        return open_profile(app, user).display_name
+    except RecordDamaged:  # one damaged name must not hide a whole list
+        return DAMAGED_NAME

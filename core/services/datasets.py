@@ -1,0 +1,258 @@
+"""A hospital's data sets for people: import a folder or a zip, draw synthetic cells, list, delete. Authorised here.
+
+Images are read in memory, sealed for the hospital's training node and kept nowhere else; the application itself can
+not open them again.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from sqlmodel import Session, col, select
+
+from core.errors import DatasetRefused, InvalidInput, NotAuthorised, NotFound
+from core.imaging.datasets import (
+    ImageSource,
+    Progress,
+    Record,
+    ZipSource,
+    assign_to_hospitals,
+    load_arrays,
+    read_index,
+    split_by_patient,
+)
+from core.imaging.decode import encode_png
+from core.imaging.synthetic import CELLS_PER_PATIENT, STYLES, SmearStyle, generate_arrays, generate_cell
+from core.services import audit
+from core.services.app import Actor, App
+from core.services.authorise import Action, Relation, authorise
+from core.services.dataset_store import (
+    SYNTHETIC_NAME,
+    default_name,
+    remove_file,
+    store_arrays,
+    style_slug,
+)
+from core.services.dataset_views import Assignment, DatasetView, Portion, Provenance, Rejected, view_of
+from core.settings import Mode, Settings
+from core.studies import LEUKEMIA, Study
+from db.engine import read_scope, session_scope
+from db.models import Dataset, Hospital, RunMember
+
+__all__ = [
+    "CELLS_PER_PATIENT",
+    "Assignment",
+    "DatasetView",
+    "Portion",
+    "Provenance",
+    "Rejected",
+    "datasets",
+    "delete_dataset",
+    "generate_dataset",
+    "import_folder",
+    "import_zip",
+    "may_import_folders",
+    "preview_cells",
+]
+
+MAX_NAME = 80
+PATIENT_RANGE = (6, 100)  # of a synthetic set
+SYNTHETIC_SITE = "synthetic-"
+
+
+def datasets(app: App, actor: Actor) -> list[DatasetView]:
+    """Return the data sets of the actor's own hospital, the newest first.
+
+    Raises:
+        NotAuthorised: the actor does not administer a hospital's data.
+    """
+    with read_scope(app.engine) as session:
+        hospital = _own_hospital(app, session, actor, Action.READ_DATASET)
+        rows = session.exec(
+            select(Dataset).where(Dataset.hospital_id == hospital.id).order_by(col(Dataset.created_at).desc())
+        ).all()
+    return [view_of(app, hospital, row) for row in rows]
+
+
+def import_folder(
+    app: App,
+    actor: Actor,
+    *,
+    folder: str | Path,
+    name: str = "",
+    provenance: Provenance,
+    study: Study = LEUKEMIA,
+    portion: Portion | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> DatasetView:
+    """Import an ``index.csv`` folder of the machine that the application runs on.
+
+    Args:
+        app: the application.
+        actor: an administrator of the hospital.
+        folder: its path.
+        name: shown in lists; sealed in the database.
+        provenance: what the images are; a folder of synthetic sites is synthetic unless said to be clinical.
+        study: whose labels the index uses.
+        portion: which patients to take; all when None.
+        seed: of the split into training, validation and test.
+        progress: called with (done, total) after each image.
+
+    Raises:
+        NotAuthorised: not the actor's to do, or folders may not be imported by path here.
+        DatasetRefused: no such folder, or the index cannot be used; the text names lines.
+        InvalidInput: the name cannot be used.
+        MemberRefused: the hospital's training node has no valid certificate.
+    """
+    with read_scope(app.engine) as session:
+        _own_hospital(app, session, actor, Action.IMPORT_DATASET)
+    path = _checked_folder(app.settings, folder)
+    return _import(app, actor, path, name, provenance, study=study, portion=portion, seed=seed, progress=progress)
+
+
+def import_zip(
+    app: App,
+    actor: Actor,
+    *,
+    file: BinaryIO,
+    name: str = "",
+    provenance: Provenance,
+    study: Study = LEUKEMIA,
+    portion: Portion | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> DatasetView:
+    """Import a zip of an ``index.csv`` folder; it is read in memory and never unpacked. See `import_folder`."""
+    with read_scope(app.engine) as session:
+        _own_hospital(app, session, actor, Action.IMPORT_DATASET)
+    source = ZipSource.open(file)
+    with source.archive:
+        return _import(app, actor, source, name, provenance, study=study, portion=portion, seed=seed, progress=progress)
+
+
+def generate_dataset(
+    app: App, actor: Actor, *, patients: int, cells_per_patient: int = CELLS_PER_PATIENT, seed: int = 0, name: str = ""
+) -> DatasetView:
+    """Draw a synthetic data set in the stain of the hospital's own synthetic laboratory.
+
+    Raises:
+        NotAuthorised: not the actor's to do.
+        InvalidInput: a number is out of range, or the name cannot be used.
+        MemberRefused: the hospital's training node has no valid certificate.
+    """
+    with read_scope(app.engine) as session:
+        hospital = _own_hospital(app, session, actor, Action.GENERATE_DATASET)
+    if not PATIENT_RANGE[0] <= patients <= PATIENT_RANGE[1] or not 1 <= cells_per_patient <= 2 * CELLS_PER_PATIENT:
+        raise InvalidInput(
+            f"{PATIENT_RANGE[0]} to {PATIENT_RANGE[1]} patients of 1 to {2 * CELLS_PER_PATIENT} cells each"
+        )
+    name = _checked_name(name or SYNTHETIC_NAME)
+    style = STYLES[style_slug(hospital.slug)]
+    arrays = generate_arrays(patients=patients, cells_per_patient=cells_per_patient, style=style, seed=seed)
+    provenance = Provenance.SYNTHETIC
+    row = store_arrays(app, actor, hospital, arrays, study=LEUKEMIA, name=name, provenance=provenance)
+    return view_of(app, hospital, row)
+
+
+def delete_dataset(app: App, actor: Actor, dataset_id: str) -> None:
+    """Delete a data set that no run has used.
+
+    Raises:
+        NotAuthorised: not the actor's to do.
+        NotFound: the hospital has no such data set.
+        InvalidInput: a run used it; what the run's record says of it must stay true.
+    """
+    with session_scope(app.engine) as session:
+        hospital = _own_hospital(app, session, actor, Action.DELETE_DATASET, object_id=dataset_id)
+        row = session.get(Dataset, dataset_id, with_for_update=True)
+        if row is None or row.hospital_id != hospital.id:
+            raise NotFound
+        if session.exec(select(RunMember.run_id).where(RunMember.dataset_id == row.id).limit(1)).first() is not None:
+            raise InvalidInput("a training run used this data set, so it is kept with the run's record")
+        session.delete(row)
+        session.flush()
+        audit.append(app, session, actor, "dataset.delete", object_id=dataset_id)
+    remove_file(app.settings, hospital.slug, dataset_id)
+
+
+def preview_cells(hospital_slug: str, *, seed: int, count: int = 6) -> bytes:
+    """Return a PNG strip of synthetic cells, half of them blasts, in a hospital's stain; holds nobody's image."""
+    style: SmearStyle = STYLES[style_slug(hospital_slug)]
+    rng = np.random.default_rng(seed)
+    cells = [generate_cell(rng, blast=number < count // 2, style=style) for number in range(count)]
+    return encode_png(np.hstack(cells))
+
+
+def may_import_folders(app: App) -> bool:
+    """Tell whether folders can be imported by path: in the demo, or below the folder that the settings name."""
+    return app.settings.import_root is not None or app.settings.mode is Mode.DEMO
+
+
+def _import(
+    app: App,
+    actor: Actor,
+    place: Path | ImageSource,
+    name: str,
+    provenance: Provenance,
+    *,
+    study: Study,
+    portion: Portion | None,
+    seed: int,
+    progress: Progress | None,
+) -> DatasetView:
+    """Read, divide, load and store."""
+    name = _checked_name(name or default_name(app.clock.now()))
+    records = read_index(place, study)
+    synthetic = all(record.site.startswith(SYNTHETIC_SITE) for record in records)
+    if synthetic and provenance is not Provenance.CLINICAL:  # what was said to be clinical stays clinical
+        provenance = Provenance.SYNTHETIC
+    elif provenance is Provenance.SYNTHETIC:
+        raise InvalidInput("this folder holds images that are not synthetic; say whether they are public or clinical")
+    chosen = _portion_of(records, portion)
+    arrays, rejected = load_arrays(split_by_patient(chosen, seed=seed), place, study, progress)
+    with read_scope(app.engine) as session:
+        hospital = _own_hospital(app, session, actor, Action.IMPORT_DATASET)
+    row = store_arrays(app, actor, hospital, arrays, study=study, name=name, provenance=provenance, rejected=rejected)
+    return view_of(app, hospital, row, rejected)
+
+
+def _portion_of(records: Sequence[Record], portion: Portion | None) -> Sequence[Record]:
+    """Return the records of the hospital's portion."""
+    if portion is None:
+        return records
+    if not 0 <= portion.position < portion.hospitals:
+        raise InvalidInput(f"portion {portion.position + 1} of {portion.hospitals}")
+    groups = assign_to_hospitals(records, portion.hospitals, how=portion.how, alpha=portion.alpha, seed=portion.seed)
+    return groups[portion.position]
+
+
+def _own_hospital(app: App, session: Session, actor: Actor, action: Action, *, object_id: str = "") -> Hospital:
+    """Authorise an act on the actor's own hospital and return it."""
+    hospital = session.get(Hospital, actor.hospital_id) if actor.hospital_id else None
+    relation = Relation.ANY if hospital is None else Relation.OWN_HOSPITAL
+    authorise(app, session, actor, action, relation, object_id=object_id)
+    if hospital is None:
+        raise NotAuthorised
+    return hospital
+
+
+def _checked_folder(settings: Settings, folder: str | Path) -> Path:
+    """Return the resolved folder if it may be imported."""
+    if settings.import_root is None and settings.mode is not Mode.DEMO:
+        raise NotAuthorised("importing folders by path is switched off; set HEMASEAL_IMPORT_ROOT or upload a zip")
+    path = Path(str(folder).strip()).expanduser().resolve()
+    own = path.is_relative_to(settings.data_dir.resolve())
+    outside = settings.import_root is not None and not path.is_relative_to(settings.import_root.resolve())
+    if own or outside or not path.is_dir():
+        raise DatasetRefused("there is no folder with an index.csv at this path that may be imported")
+    return path
+
+
+def _checked_name(name: str) -> str:
+    """Return a name that can be shown on one line."""
+    name = name.strip()
+    if not 0 < len(name) <= MAX_NAME or not name.isprintable():
+        raise InvalidInput(f"a name takes 1 to {MAX_NAME} characters")
+    return name

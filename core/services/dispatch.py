@@ -1,0 +1,51 @@
+"""Where a picture goes: the choice of hospitals (`routing`) made on what the database and the certificates say now."""
+
+from dataclasses import dataclass, replace
+
+from core.errors import MemberRefused
+from core.services.app import App
+from core.services.candidates import ServedModel, candidates, served_model
+from core.services.places import Place
+from core.services.routing import RoutingDecision, choose
+from core.studies import Study
+from db.engine import read_scope
+from security.certificates import Certificate
+from security.errors import CertificateRefused
+from security.keys import KeyUse
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """Where a picture goes: decision, model, and the certificates that it is sealed for."""
+
+    decision: RoutingDecision
+    model: ServedModel
+    recipients: tuple[Certificate, ...]
+
+
+def route(app: App, study: Study, *, place: Place | None, preferred: str | None, allow_fallback: bool) -> Route:
+    """Choose hospitals whose certificates hold now; one with a certificate that does not is left out and chosen again.
+
+    Both are looked at: without the sealing one the image cannot go there, without the signing one no answer comes back.
+
+    Raises:
+        NoModel, NoHospital: nobody can answer.
+    """
+    with read_scope(app.engine) as session:
+        model = served_model(app, session, study)
+        hospitals, readers = candidates(session, model, now=app.clock.now())
+        trust = app.trust(session)
+    refused: set[str] = set()
+    while True:
+        able = [replace(known, has_model=known.has_model and known.hospital_id not in refused) for known in hospitals]
+        decision = choose(able, preferred=preferred, place=place, allow_fallback=allow_fallback)
+        recipients = []
+        for key in filter(None, (decision.hospital_id, decision.fallback_id)):
+            try:
+                offered, party = Certificate.from_pem(readers[key].pem), readers[key].party
+                app.certificate_of(party, KeyUse.SIGN)
+                recipients.append(trust.check(offered, party=party, use=KeyUse.SEAL, at=app.clock.now()))
+            except (CertificateRefused, MemberRefused):
+                refused.add(key)
+        if not refused.intersection({decision.hospital_id, decision.fallback_id}):
+            return Route(decision=decision, model=model, recipients=tuple(recipients))

@@ -1,0 +1,183 @@
+"""Models in the database: the lineage that proves them, the one that serves, and bringing one in from elsewhere.
+
+Authorises nothing; `core.services.models` does that for people, set-up installs the shipped model.
+"""
+
+from collections.abc import Sequence
+
+from sqlmodel import Session, col, select
+
+from core.diagnosis.bundle import ServingModel
+from core.diagnosis.checkpoint_file import seal_model
+from core.diagnosis.client import SealedModel
+from core.errors import CheckpointRefused, MemberRefused, NoModel
+from core.learning.lineage import (
+    Lineage,
+    check_chain,
+    checkpoint_context,
+    read_lineage,
+    sign_lineage,
+)
+from core.learning.orders import AGGREGATION, AUTHORITY, serving_party, training_party
+from core.services.app import App
+from core.services.authority import authority_office
+from core.services.promotions import read_promotion, sign_promotion
+from core.studies import STUDIES, Study
+from db.blobs import get_blob, put_blob
+from db.models import Checkpoint, Hospital
+from db.models.federation import CheckpointStatus
+from security.certificates import Certificate
+from security.identity import Identity
+from security.keys import KeyUse
+from security.sealing import seal
+
+MAX_CHAIN = 10_000
+IMPORTED = "import"
+
+
+def verified_lineage(app: App, session: Session, row: Checkpoint) -> list[Lineage]:
+    """Walk from a checkpoint to its first weights and return the lineages, the checkpoint's own first.
+
+    Raises:
+        CheckpointRefused: a signature does not hold, a row states something else than its lineage, a link is missing.
+    """
+    trust, at = app.trust(session), app.clock.now()
+    chain: list[tuple[bytes, Lineage]] = []
+    current: Checkpoint | None = row
+    while current is not None:
+        lineage = read_lineage(
+            current.lineage,
+            study=current.study_code,
+            weights_sha256=current.weights_sha256,
+            trust=trust,
+            at=at,
+        )
+        if lineage.round != current.round_number or (lineage.mode != IMPORTED and lineage.run != current.run_id):
+            raise CheckpointRefused("the stored row states another run or round than its lineage")
+        chain.append((current.lineage, lineage))
+        if len(chain) > MAX_CHAIN:
+            raise CheckpointRefused("the lineage does not end")
+        current = session.get(Checkpoint, current.parent_id) if current.parent_id else None
+    check_chain(chain)
+    return [lineage for _, lineage in chain]
+
+
+def model_in_service(app: App, session: Session, study: Study) -> SealedModel:
+    """Return the model that answers for a study now, sealed, ready for `EnclaveClient.load_model`.
+
+    Raises:
+        NoModel: none is in service.
+        CheckpointRefused: the authority did not promote it last, or the stored bytes or the lineage were changed.
+    """
+    row = session.exec(
+        select(Checkpoint).where(Checkpoint.study_code == study.code, Checkpoint.status == CheckpointStatus.IN_SERVICE)
+    ).first()
+    if row is None or row.serving_blob_id is None or row.serving_sender is None:
+        raise NoModel(study.title)
+    promotion = read_promotion(app, session, row)
+    lineage = read_lineage(
+        row.lineage,
+        study=row.study_code,
+        weights_sha256=row.weights_sha256,
+        trust=app.trust(session),
+        at=app.clock.now(),
+    )
+    sealed = get_blob(session, row.serving_blob_id)
+    promotion.check_sealed(sealed)
+    return SealedModel(
+        checkpoint_id=row.id, study=study.name, run=lineage.run, sender=row.serving_sender, sealed=sealed
+    )
+
+
+def install(app: App, session: Session, model: ServingModel) -> str:
+    """Bring a model from elsewhere (it must hold its weights) into service, vouched for by the authority.
+
+    Returns the checkpoint's id. The caller has decided that this may happen (set-up does), and audits it.
+
+    Raises:
+        CheckpointRefused: it does not hold its weights or is not consistent.
+    """
+    model.check()
+    manifest = model.manifest
+    study = STUDIES[manifest.study]
+    if model.weights is None:
+        raise CheckpointRefused("the weights are not in it, so nobody could train on")
+    with authority_office(app.settings, app.clock) as office:
+        signed = sign_lineage(
+            Lineage(
+                study=study.code,
+                run=manifest.run_id,
+                round=manifest.round,
+                attempt="",
+                weights_sha256=manifest.weights_sha256,
+                parent="",
+                mode=IMPORTED,
+                members=manifest.members,
+                metrics=manifest.metrics,
+                order="",
+                at=app.clock.now().isoformat(),
+            ),
+            signer=office.identity,
+        )
+        context = checkpoint_context(
+            study=study.code,
+            run=manifest.run_id,
+            round_number=manifest.round,
+            weights_sha256=manifest.weights_sha256,
+            sender=AUTHORITY,
+        )
+        trainers = [training_party(slug) for slug in _active_slugs(session)]
+        readers = _certificates(app, session, [*trainers, AGGREGATION, AUTHORITY])
+        weights = seal(model.weights, sender=office.identity, recipients=readers, context=context)
+        sealed = seal_for_enclaves(app, session, model, office.identity)
+        row = Checkpoint(
+            study_code=study.code,
+            round_number=manifest.round,
+            weights_sha256=manifest.weights_sha256,
+            weights_blob_id=put_blob(session, weights, "weights", app.clock).id,
+            serving_blob_id=put_blob(session, sealed, "serving", app.clock).id,
+            serving_sender=AUTHORITY,
+            lineage=signed,
+            metrics=dict(manifest.metrics),
+            created_at=app.clock.now(),
+        )
+        sign_promotion(app, session, row, sealed, office.identity)
+    retire_others(session, row, CheckpointStatus.RETIRED)
+    row.status, row.promoted_at = CheckpointStatus.IN_SERVICE, app.clock.now()
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def seal_for_enclaves(app: App, session: Session, model: ServingModel, authority: Identity) -> bytes:
+    """Seal a model, as the authority, for the enclaves of the hospitals that are members now, and for itself."""
+    parties = [serving_party(slug) for slug in _active_slugs(session)]
+    recipients = [*_certificates(app, session, parties), authority.sealing_certificate]
+    return seal_model(model, sender=authority, recipients=recipients)
+
+
+def _certificates(app: App, session: Session, parties: Sequence[str]) -> list[Certificate]:
+    """Sealing certificates that hold now; a party without one (revoked, expired) receives nothing."""
+    found = []
+    for party in parties:
+        try:
+            found.append(app.certificate_of(party, KeyUse.SEAL, session))
+        except MemberRefused:
+            continue
+    return found
+
+
+def _active_slugs(session: Session) -> list[str]:
+    return list(session.exec(select(Hospital.slug).where(col(Hospital.is_active)).order_by(Hospital.slug)).all())
+
+
+def retire_others(session: Session, row: Checkpoint, status: CheckpointStatus) -> None:
+    """Take the study's other model out of service and give it `status`."""
+    serving = select(Checkpoint).where(
+        Checkpoint.study_code == row.study_code,
+        Checkpoint.status == CheckpointStatus.IN_SERVICE,
+        Checkpoint.id != row.id,
+    )
+    for other in session.exec(serving).all():
+        other.status = status
+        session.add(other)

@@ -1,0 +1,122 @@
+"""What a patient reads: plain words first, never alarming, never promising. Numbers come after, elsewhere.
+
+Every text says whose word it is (the program's or a doctor's) and what happens next.
+"""
+
+from dataclasses import dataclass
+
+from core.services.case_reading import ListedCase
+from core.services.case_records import CaseView, Outcome
+from core.services.review_records import Decision, ReviewView
+
+FEELING_UNWELL = (
+    "Nobody watches this page around the clock. If you feel unwell, please contact a doctor directly "
+    "and do not wait for an answer here."
+)
+LIMITS = (
+    "The program looks at one picture of one cell. It is research software, not a medical device, "
+    "and it cannot say whether somebody is ill or healthy."
+)
+
+
+@dataclass(frozen=True)
+class PlainText:
+    """A headline, what it means, and what to do next."""
+
+    headline: str
+    meaning: str
+    next_step: str
+
+
+def words_for(entry: ListedCase) -> PlainText:
+    """Return what a patient reads about a case: the doctor's word if there is one, else the program's."""
+    case = entry.case
+    if entry.is_damaged:
+        return _damaged()
+    if entry.review is not None:
+        return _reviewed(entry.review, case)
+    if case.summary is None:
+        return _out_of_reach(case) if entry.is_out_of_reach else _waiting(case)
+    return _preliminary(case.summary.outcome, case.care.name)
+
+
+def _waiting(case: CaseView) -> PlainText:
+    who = f"the protected computer of {case.hospital.name}"
+    if case.fallback is not None:
+        who = f"the protected computers of {case.hospital.name} and {case.fallback.name}"
+    return PlainText(
+        "Your picture is safe and waiting for its answer.",
+        f"It is stored sealed, so that only {who} can open it. No answer has come yet.",
+        "You need not send it again. It is tried again whenever you open this page, or when you press the button.",
+    )
+
+
+def _out_of_reach(case: CaseView) -> PlainText:
+    return PlainText(
+        "This picture cannot be answered any more.",
+        f"It was sealed for {case.hospital.name}, which can no longer open it, and nobody else can. It was not looked "
+        "at. This says nothing about your picture.",
+        "Please send the picture again, so that another hospital can look at it.",
+    )
+
+
+def _preliminary(outcome: Outcome, hospital: str) -> PlainText:
+    if outcome is Outcome.POSITIVE:
+        return PlainText(
+            "The program would like a doctor to look at this cell.",
+            "It noticed features that it has learned to point out to specialists. This is not a diagnosis: "
+            "cells can look this way for many reasons, and only a doctor can say what it means for you.",
+            f"A doctor at {hospital} will look at your picture, and it is near the top of their list. "
+            "You can choose a time to talk about it now.",
+        )
+    if outcome is Outcome.NEGATIVE:
+        return PlainText(
+            "The program noticed nothing unusual in this cell.",
+            "It looks like a normal white blood cell to the program. One picture of one cell cannot rule anything "
+            "out, so this is a first look and not an all-clear.",
+            f"A doctor at {hospital} will look at your picture too. You can choose a time if you would like to talk.",
+        )
+    return PlainText(
+        "The program cannot tell from this picture.",
+        "It saw signs for both sides and would rather say so than guess. That is neither a good nor a bad sign.",
+        f"A doctor at {hospital} will look at your picture and decide. "
+        "You may also send another, sharper picture, or choose a time to talk about it.",
+    )
+
+
+def _reviewed(review: ReviewView, case: CaseView) -> PlainText:
+    again = "again " if review.amends else ""
+    if review.decision is Decision.DEFER or review.conclusion is None:
+        return PlainText(
+            f"A doctor has looked {again}and would like to know more before deciding.",
+            "That happens often: a clearer picture or another test makes the answer better.",
+            "Please choose a time to talk, or write to the doctor.",
+        )
+    label = case.study.classes[review.conclusion]
+    if case.summary is not None and case.summary.outcome is Outcome.UNCERTAIN:
+        view = "The program could not tell. The doctor"
+    elif review.decision is Decision.AGREE:
+        view = "The doctor agrees with the program and"
+    else:
+        view = "The doctor sees it differently from the program and"
+    if label.positive:
+        return PlainText(
+            f"A doctor has looked {again}at your picture and would like to talk with you.",
+            f"{view} sees {label.plain}. What that means can only be said together with your blood count "
+            "and other tests.",
+            "Please choose a time with the doctor, who will explain the next steps.",
+        )
+    return PlainText(
+        f"A doctor has looked {again}at your picture and sees nothing unusual in this cell.",
+        f"{view} sees {label.plain}. It is still one cell of one sample.",
+        "You need not do anything here. If you have questions, write to the doctor or choose a time to talk.",
+    )
+
+
+def _damaged() -> PlainText:
+    return PlainText(
+        "This result cannot be shown.",
+        "What was stored about it no longer matches its seal, so it is not shown rather than shown wrongly. "
+        "This says nothing about your picture.",
+        "Please write to the hospital or choose a time to talk. You may also send the picture again.",
+    )

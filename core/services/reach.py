@@ -1,0 +1,86 @@
+"""Which hospitals can still answer a case that waits: the image is sealed for them, and their certificates hold now."""
+
+from collections.abc import Collection
+from contextlib import suppress
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from core.learning.orders import serving_party
+from core.services.app import App
+from db.models import BlobPart, Case, CaseStatus, CertificateRecord, Consent, ConsentPurpose, Hospital
+from security.certificates import Certificate
+from security.errors import CertificateRefused, SealBroken
+from security.keys import KeyUse
+from security.sealing import recipients_of
+
+HEAD_BYTES = 2**14  # certificates, signatures and both recipients lie at the front of a sealed image
+
+
+def hospitals_asked(session: Session, case: Case) -> tuple[str, ...]:
+    """Return the ids of the hospitals that may be asked now: the fallback only while its consent is in force."""
+    return _asked(case, _agreed_to_fallback(session, [case]))
+
+
+def out_of_reach(app: App, session: Session, cases: Collection[Case]) -> set[str]:
+    """Return the ids of those cases that wait and that nobody can answer any more, whatever is tried.
+
+    That is so after a hospital's certificate was revoked or expired, or when the stored image is no sealed object.
+    """
+    waiting = [case for case in cases if case.status is CaseStatus.WAITING]
+    if not waiting:
+        return set()
+    agreed, readers = _agreed_to_fallback(session, waiting), _readers(session, waiting)
+    asked = {case.id: _asked(case, agreed) for case in waiting}
+    slugs = dict(session.exec(select(Hospital.id, Hospital.slug)).all())
+    able = {key: _openers(app, session, slugs[key]) for key in {key for keys in asked.values() for key in keys}}
+    return {case.id for case in waiting if not any(able[key] & readers[case.id] for key in asked[case.id])}
+
+
+def _asked(case: Case, agreed: Collection[str]) -> tuple[str, ...]:
+    if case.fallback_hospital_id is None or case.patient_id not in agreed:
+        return (case.hospital_id,)
+    return case.hospital_id, case.fallback_hospital_id
+
+
+def _agreed_to_fallback(session: Session, cases: Collection[Case]) -> set[str]:
+    """Return the patients of the cases whose consent to a fallback is in force."""
+    rows = session.exec(
+        select(Consent.user_id).where(
+            col(Consent.user_id).in_({case.patient_id for case in cases}),
+            Consent.purpose == ConsentPurpose.FALLBACK_HOSPITAL,
+            col(Consent.withdrawn_at).is_(None),
+        )
+    )
+    return set(rows.all())
+
+
+def _readers(session: Session, cases: Collection[Case]) -> dict[str, set[str]]:
+    """Return the serials that each case's sealed image names; none where it cannot be read."""
+    rows = session.exec(
+        select(BlobPart.blob_id, func.substr(BlobPart.data, 1, HEAD_BYTES)).where(
+            col(BlobPart.blob_id).in_({case.image_blob_id for case in cases}), BlobPart.number == 0
+        )
+    )
+    named: dict[str, set[str]] = {}
+    for blob_id, head in rows.all():
+        with suppress(SealBroken):
+            named[blob_id] = set(recipients_of(bytes(head)))
+    return {case.id: named.get(case.image_blob_id, set()) for case in cases}
+
+
+def _openers(app: App, session: Session, slug: str) -> set[str]:
+    """Return the serials of the sealing certificates under which this hospital can answer now."""
+    party, trust, now = serving_party(slug), app.trust(session), app.clock.now()
+    held: dict[str, set[str]] = {KeyUse.SEAL.value: set(), KeyUse.SIGN.value: set()}
+    rows = session.exec(
+        select(CertificateRecord.key_use, CertificateRecord.pem).where(
+            CertificateRecord.party == party, col(CertificateRecord.key_use).in_(held)
+        )
+    ).all()
+    for use, pem in rows:
+        try:
+            held[use].add(trust.check(Certificate.from_pem(pem), party=party, use=KeyUse(use), at=now).serial)
+        except CertificateRefused:
+            continue
+    return held[KeyUse.SEAL.value] if held[KeyUse.SIGN.value] else set()

@@ -1,0 +1,339 @@
+"""What people see of federated runs: list, live detail, a hospital's own figures beside the global ones.
+
+A node's own figures are sealed for the authority, the node and the app. The app opens them here, with its own key and
+no other, while the authority or the node's own hospital looks at them; a page keeps what it has seen for the length of
+a session, the database never does.
+"""
+
+import socket
+from collections.abc import Collection, Mapping, MutableMapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from core.errors import NotFound
+from core.learning.orders import AggregationMode, slug_of
+from core.learning.own_figures import open_own_figures, own_context
+from core.learning.run_events import EventKind, FailureCode
+from core.learning.run_figures import TASKS, RoundFigures, RunEntry, figures_of, totals_of
+from core.services import worker_process
+from core.services.app import Actor, App
+from core.services.authorise import Action, Relation, authorise
+from core.services.dataset_store import open_name
+from core.studies import STUDIES_BY_CODE
+from db.engine import read_scope
+from db.models import Dataset, Hospital, Role, Run, RunEvent, RunMember
+from db.models.federation import Provenance, RunStatus, RunWish
+from security.certificates import Trust
+from security.errors import SecurityError
+from security.identity import Identity
+
+__all__ = [
+    "TASKS",
+    "EventView",
+    "FailureCode",
+    "MemberView",
+    "OwnFigures",
+    "RoundFigures",
+    "RunDetail",
+    "RunView",
+    "list_runs",
+    "origins",
+    "run_detail",
+]
+
+OwnFigures = MutableMapping[int, dict[str, float]]
+"""Event id -> a node's own figures, as a page remembers them."""
+
+EVENTS_SHOWN = 200
+
+
+@dataclass(frozen=True)
+class MemberView:
+    """A hospital in a run.
+
+    Attributes:
+        hospital_id: id of the hospital.
+        hospital: its name.
+        slug: its short name.
+        dataset: name of the data set it trains on.
+        images: images of the training part.
+        drop_requested: its node was made to drop out.
+        provenance: where the images come from; None where the viewer may not know.
+    """
+
+    hospital_id: str
+    hospital: str
+    slug: str
+    dataset: str
+    images: int
+    drop_requested: bool
+    provenance: Provenance | None = None
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run in a list.
+
+    Attributes:
+        id: id of the run.
+        study: title of the study.
+        mode: how updates travel.
+        status: its state.
+        wish: what the authority asked of it last.
+        rounds: how many were ordered.
+        rounds_done: how many are finished.
+        attempts: how many attempts were begun.
+        reason: why it failed, or "".
+        created_at: when it was ordered.
+        started_at: when a worker first took it.
+        finished_at: when it ended.
+    """
+
+    id: str
+    study: str
+    mode: AggregationMode
+    status: RunStatus
+    wish: RunWish
+    rounds: int
+    rounds_done: int
+    attempts: int
+    reason: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class EventView:
+    """An event in plain words."""
+
+    at: datetime
+    round: int
+    party: str
+    text: str
+
+
+@dataclass(frozen=True)
+class RunDetail:
+    """A run with everything that its page draws.
+
+    Attributes:
+        run: its row.
+        members: its hospitals.
+        rounds: figures of each round that has begun, 0 first.
+        own: round -> slug -> own validation figures, as far as the viewer may see them.
+        training_loss: round -> slug -> mean loss of the last local epoch, likewise.
+        totals: seconds by task and bytes over all rounds.
+        events: the newest first.
+        worker_alive: whether a worker lives on this host, or one on another host holds the run.
+    """
+
+    run: RunView
+    members: list[MemberView]
+    rounds: list[RoundFigures]
+    own: dict[int, dict[str, dict[str, float]]] = field(default_factory=dict)
+    training_loss: dict[int, dict[str, float]] = field(default_factory=dict)
+    totals: dict[str, float] = field(default_factory=dict)
+    events: list[EventView] = field(default_factory=list)
+    worker_alive: bool = False
+
+
+def list_runs(app: App, actor: Actor) -> list[RunView]:
+    """Return runs, the newest first; a hospital sees those that it takes part in.
+
+    Raises:
+        NotAuthorised: the role may not see runs.
+    """
+    with read_scope(app.engine) as session:
+        authorise(app, session, actor, Action.READ_RUN, Relation.ANY)
+        statement = select(Run).order_by(col(Run.created_at).desc())
+        if actor.role is Role.HOSPITAL:
+            statement = statement.join(RunMember, col(RunMember.run_id) == col(Run.id)).where(
+                RunMember.hospital_id == actor.hospital_id
+            )
+        return [_run_view(row) for row in session.exec(statement).all()]
+
+
+def origins(app: App, actor: Actor, run_id: str, *, parties: Collection[str]) -> dict[str, Provenance]:
+    """Return, by name, the hospitals of a run whose nodes are among `parties`, with where their images come from.
+
+    Raises:
+        NotAuthorised: only the authority may know it of all.
+    """
+    with read_scope(app.engine) as session:
+        authorise(app, session, actor, Action.CONTROL_RUN, Relation.ANY, object_id=run_id)
+        members = _members(app, session, run_id)
+    taking_part = {slug_of(party) for party in parties}
+    return {one.hospital: one.provenance for one in members if one.slug in taking_part and one.provenance is not None}
+
+
+def run_detail(app: App, actor: Actor, run_id: str, *, seen: OwnFigures | None = None) -> RunDetail:
+    """Return a run with its rounds and events.
+
+    Args:
+        app: the application.
+        actor: who looks; the authority sees every node's own figures, a hospital its own.
+        run_id: id of the run.
+        seen: own figures that the page has opened before; new ones are added.
+
+    Raises:
+        NotAuthorised: the role may not see runs.
+        NotFound: no such run, or the hospital does not take part in it.
+    """
+    known: OwnFigures = {} if seen is None else seen
+    with read_scope(app.engine) as session:
+        authorise(app, session, actor, Action.READ_RUN, Relation.ANY, object_id=run_id)
+        run = session.get(Run, run_id)
+        members = _members(app, session, run_id)
+        mine = next((member.slug for member in members if member.hospital_id == actor.hospital_id), None)
+        if actor.role is not Role.AUTHORITY:  # what data another hospital has is that hospital's matter
+            members = [
+                one if one.slug == mine else replace(one, dataset="", images=0, provenance=None) for one in members
+            ]
+        if run is None or (actor.role is Role.HOSPITAL and mine is None):
+            raise NotFound
+        rows = session.exec(select(RunEvent).where(RunEvent.run_id == run_id).order_by(col(RunEvent.id))).all()
+        visible = [
+            row
+            for row in rows
+            if row.sealed is not None and (actor.role is Role.AUTHORITY or slug_of(row.party) == mine)
+        ]
+        unseen = [row for row in visible if row.id not in known]
+        if unseen:
+            if actor.role is not Role.AUTHORITY:
+                authorise(app, session, actor, Action.READ_NODE, Relation.OWN_HOSPITAL)
+            trust, at = app.trust(session), app.clock.now()
+            for row in unseen:
+                known[row.id or 0] = _open(row, study=run.study_code, reader=app.identity, trust=trust, at=at)
+    own, losses = _by_round(visible, known)
+    rounds = figures_of(RunEntry(EventKind(row.kind), row.round_number, row.party, row.payload) for row in rows)
+    return RunDetail(
+        run=_run_view(run),
+        members=members,
+        rounds=rounds,
+        own=own,
+        training_loss=losses,
+        totals=totals_of(rounds),
+        events=[_event_view(row) for row in reversed(rows[-EVENTS_SHOWN:]) if row.kind != EventKind.PROGRESS],
+        worker_alive=worker_process.is_running(app.settings) or _is_held_elsewhere(run, app.clock.now()),
+    )
+
+
+def _is_held_elsewhere(run: Run, now: datetime) -> bool:
+    """Tell whether a worker of another host has the run, by its lease; a dead one of this host may have a lease too."""
+    held = run.worker is not None and run.lease_until is not None and run.lease_until > now
+    return held and not str(run.worker).startswith(f"{socket.gethostname()[:24]}/")
+
+
+def _open(row: RunEvent, *, study: str, reader: Identity, trust: Trust, at: datetime) -> dict[str, float]:
+    """Open a node's own figures; what was tampered with, or comes from a revoked node, is shown as missing."""
+    context = own_context(
+        study=study,
+        party=row.party,
+        run=row.run_id,
+        round_number=row.round_number,
+        attempt=str(row.payload.get("attempt", "")),
+        step=str(row.payload.get("step", "")),
+    )
+    try:
+        return open_own_figures(row.sealed or b"", reader=reader, trust=trust, context=context, at=at)
+    except SecurityError:
+        return {}
+
+
+def _by_round(
+    rows: list[RunEvent], known: Mapping[int, dict[str, float]]
+) -> tuple[dict[int, dict[str, dict[str, float]]], dict[int, dict[str, float]]]:
+    """Sort opened figures by round and hospital; of several attempts the last counts."""
+    own: dict[int, dict[str, dict[str, float]]] = {}
+    losses: dict[int, dict[str, float]] = {}
+    for row in rows:
+        figures, slug = known.get(row.id or 0, {}), slug_of(row.party)
+        if row.payload.get("step") == "evaluate" and figures:
+            own.setdefault(row.round_number, {})[slug] = figures
+        elif row.payload.get("step") == "train" and "loss" in figures:
+            losses.setdefault(row.round_number, {})[slug] = figures["loss"]
+    return own, losses
+
+
+def _members(app: App, session: Session, run_id: str) -> list[MemberView]:
+    rows = session.exec(
+        select(RunMember, Hospital, Dataset)
+        .join(Hospital, col(Hospital.id) == col(RunMember.hospital_id))
+        .join(Dataset, col(Dataset.id) == col(RunMember.dataset_id))
+        .where(RunMember.run_id == run_id)
+        .order_by(col(Hospital.slug))
+    ).all()
+    return [
+        MemberView(
+            hospital_id=hospital.id,
+            hospital=hospital.name,
+            slug=hospital.slug,
+            dataset=open_name(app, dataset),
+            images=sum(dataset.class_counts.get("training", [])),
+            provenance=dataset.provenance,
+            drop_requested=member.drop_requested,
+        )
+        for member, hospital, dataset in rows
+    ]
+
+
+def _run_view(row: Run) -> RunView:
+    study = STUDIES_BY_CODE.get(row.study_code)
+    return RunView(
+        id=row.id,
+        study=study.title if study else row.study_code,
+        mode=AggregationMode(row.mode),
+        status=row.status,
+        wish=row.wish,
+        rounds=row.rounds,
+        rounds_done=row.rounds_done,
+        attempts=row.attempts,
+        reason=row.reason or "",
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+    )
+
+
+def _event_view(row: RunEvent) -> EventView:
+    kind = EventKind(row.kind)
+    text = _TEXTS[kind]
+    if kind is EventKind.ANSWERED:
+        text = _STEPS.get(str(row.payload.get("step")), "answered")
+    elif kind is EventKind.FAILED and row.payload["code"] == FailureCode.STOPPED:
+        text = "stopped, as it was asked to"
+    elif kind is EventKind.FAILED:
+        text = f"left out at '{row.payload.get('step')}': {FailureCode(str(row.payload['code'])).text}"
+    elif kind is EventKind.RUN_FAILED:
+        text = f"the run failed: {row.payload.get('reason', '')}"
+    return EventView(at=row.at, round=row.round_number, party=row.party, text=text)
+
+
+_TEXTS = {
+    EventKind.RUN_STARTED: "the run started",
+    EventKind.RUN_RESUMED: "the run goes on after the last finished round",
+    EventKind.ROUND_STARTED: "a new attempt of the round began",
+    EventKind.PROGRESS: "trains",
+    EventKind.ANSWERED: "answered",
+    EventKind.FAILED: "left out",
+    EventKind.ATTEMPT_ABANDONED: "the attempt was abandoned; nothing of it is used again",
+    EventKind.ROUND_FINISHED: "the round is finished and stored",
+    EventKind.EXPORT_STARTED: "a node prepares the serving model",
+    EventKind.RUN_FINISHED: "the run is finished; its model is a candidate",
+    EventKind.RUN_PAUSED: "the run is paused",
+    EventKind.RUN_ABORTED: "the run was aborted",
+    EventKind.RUN_FAILED: "the run failed",
+}
+
+_STEPS = {
+    "initialise": "drew the first weights",
+    "adopt": "sealed and signed the first global model",
+    "train": "trained and sent its update",
+    "average": "opened, checked and averaged the updates",
+    "evaluate": "evaluated the new global model on its own patients",
+    "summarise": "added the validation figures and signed the lineage",
+    "export": "exported, calibrated and sealed the serving model",
+}

@@ -1,0 +1,79 @@
+"""Settings from the environment (``HEMASEAL_…``) or ``.env``; refuses unsafe combinations outside demo mode."""
+
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Mode(StrEnum):
+    """How strict the installation is."""
+
+    DEMO = "demo"
+    PRODUCTION = "production"
+
+
+class Settings(BaseSettings):
+    """All settings of an installation.
+
+    Attributes:
+        mode: ``demo`` seeds accounts and keeps the master key in a file; ``production`` refuses both.
+        data_dir: everything the installation writes lives below it.
+        database_url: SQLAlchemy URL; SQLite below `data_dir` by default, ``mysql+pymysql://`` for MySQL/MariaDB.
+        master_key: 64 hex digits; required in production, otherwise the key file is used.
+        master_key_file: the demo's key file (mode 0600).
+        max_upload_bytes: largest accepted file.
+        max_pixels: largest accepted picture, width times height.
+        session_hours: life of a sign-in.
+        enclave_timeout_s: how long a diagnosis may take before the fallback hospital is asked.
+        admin_user: name of the first authority account, which set-up makes in production; read by set-up only.
+        admin_password: its first password.
+        behind_tls: the app is served over TLS (session cookies are then ``Secure``); required in production.
+        import_root: data sets can be imported by path from below this folder; without it only the demo can do that.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="HEMASEAL_", env_file=".env", extra="ignore", populate_by_name=True)
+
+    mode: Mode = Mode.DEMO
+    data_dir: Path = ROOT / "var"
+    database_url: str = Field(
+        default="", validation_alias=AliasChoices("database_url", "DATABASE_URL", "HEMASEAL_DATABASE_URL")
+    )
+    master_key: SecretStr | None = None
+    max_upload_bytes: int = 20 * 2**20
+    max_pixels: int = 40_000_000
+    session_hours: float = 12.0
+    enclave_timeout_s: float = 20.0
+    behind_tls: bool = False
+    import_root: Path | None = None
+    admin_user: str = ""
+    admin_password: SecretStr | None = None
+
+    @cached_property
+    def database(self) -> str:
+        """The SQLAlchemy URL in use."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'hemaseal.db'}"
+
+    @property
+    def master_key_file(self) -> Path:
+        """The demo's key file."""
+        return self.data_dir / "master.key"
+
+    @property
+    def keys_dir(self) -> Path:
+        """One folder per party, each with that party's encrypted private keys and nothing of the others'."""
+        return self.data_dir / "keys"
+
+    @property
+    def hospitals_dir(self) -> Path:
+        """One folder per hospital: its sealed data sets."""
+        return self.data_dir / "hospitals"
+
+    @property
+    def run_dir(self) -> Path:
+        """Where enclaves and the worker say how they are reached (ports, process ids, logs)."""
+        return self.data_dir / "run"

@@ -1,0 +1,98 @@
+"""Engines and transactions for SQLite and MySQL/MariaDB. What a transaction contains is decided by the services.
+
+`session_scope` writes, `read_scope` only reads. On SQLite a writing transaction takes the write lock at its begin, so
+that it never fails halfway because somebody else wrote; on MySQL rows are locked as they are read ``FOR UPDATE``.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlmodel import Session
+
+from core.errors import DatabaseUnavailable
+
+READ_ONLY = "hemaseal_read_only"
+_BUSY_TIMEOUT_S = 15
+_UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout)
+
+
+def make_engine(url: str) -> Engine:
+    """Return an engine for `url` (``sqlite:///…`` or ``mysql+pymysql://…``); nothing is connected yet.
+
+    SQLite runs in WAL mode with foreign keys on and waits up to 15 s for a writer. MySQL uses utf8mb4, READ COMMITTED
+    and tests a pooled connection before it is used. What rows hold is left out of error messages, which reach logs.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        engine = create_engine(
+            parsed, hide_parameters=True, connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False}
+        )
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    parsed = parsed.update_query_dict({"charset": "utf8mb4"})
+    return create_engine(
+        parsed,
+        hide_parameters=True,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        pool_size=10,
+        max_overflow=20,
+        isolation_level="READ COMMITTED",
+        connect_args={"connect_timeout": 5, "read_timeout": 60, "write_timeout": 60},
+    )
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions are begun by `_begin_sqlite`, not by the driver
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Any) -> None:
+    read_only = connection.get_execution_options().get(READ_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def session_scope(engine: Engine) -> Iterator[Session]:
+    """Run one writing transaction: committed at the end of the block, rolled back on any exception.
+
+    Objects stay readable after the commit.
+
+    Raises:
+        DatabaseUnavailable: the database did not answer, or another transaction held what was needed for too long;
+            nothing was written.
+    """
+    try:
+        with Session(engine, expire_on_commit=False) as session:
+            yield session
+            session.commit()
+    except _UNAVAILABLE as error:
+        raise DatabaseUnavailable from error
+
+
+@contextmanager
+def read_scope(engine: Engine) -> Iterator[Session]:
+    """Run one reading transaction; always rolled back, and it refuses to write.
+
+    Raises:
+        DatabaseUnavailable: the database did not answer.
+    """
+    try:
+        with Session(engine.execution_options(**{READ_ONLY: True}), expire_on_commit=False) as session:
+            event.listen(session, "before_flush", _refuse_flush)
+            yield session
+            session.flush()
+    except _UNAVAILABLE as error:
+        raise DatabaseUnavailable from error
+
+
+def _refuse_flush(*_arguments: Any) -> None:
+    raise RuntimeError("a reading transaction was asked to write; use session_scope")

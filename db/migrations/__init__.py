@@ -1,0 +1,1 @@
+"""Alembic environment and the explicit schema revisions."""

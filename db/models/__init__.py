@@ -1,0 +1,53 @@
+"""All tables. Importing this package registers every table with SQLModel's metadata."""
+
+from db.models.accounts import Consent, ConsentPurpose, LoginCode, Role, SignInFailures, User, UserSession
+from db.models.audit import AuditEntry, AuditHead
+from db.models.blobs import Blob, BlobPart
+from db.models.clinic import Appointment, AppointmentStatus, Case, CaseMessage, CaseReview, CaseStatus, Slot
+from db.models.federation import (
+    Checkpoint,
+    CheckpointStatus,
+    Dataset,
+    Provenance,
+    Run,
+    RunAttempt,
+    RunEvent,
+    RunMember,
+    RunStatus,
+    RunWish,
+)
+from db.models.members import CertificateRecord, Hospital, RevocationList
+
+__all__ = [
+    "Appointment",
+    "AppointmentStatus",
+    "AuditEntry",
+    "AuditHead",
+    "Blob",
+    "BlobPart",
+    "Case",
+    "CaseMessage",
+    "CaseReview",
+    "CaseStatus",
+    "CertificateRecord",
+    "Checkpoint",
+    "CheckpointStatus",
+    "Consent",
+    "ConsentPurpose",
+    "Dataset",
+    "Hospital",
+    "LoginCode",
+    "Provenance",
+    "RevocationList",
+    "Role",
+    "Run",
+    "RunAttempt",
+    "RunEvent",
+    "RunMember",
+    "RunStatus",
+    "RunWish",
+    "SignInFailures",
+    "Slot",
+    "User",
+    "UserSession",
+]

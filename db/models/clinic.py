@@ -1,0 +1,102 @@
+"""Cases, reviews, messages, slots and appointments. Everything a person wrote or was told is sealed."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import JSON, Column
+from sqlmodel import Field, SQLModel
+
+from db.types import UtcDateTime, blob_column_type, enum_type, new_id
+
+
+class CaseStatus(StrEnum):
+    """States of a case."""
+
+    WAITING = "waiting"
+    ANSWERED = "answered"
+    REVIEWED = "reviewed"
+
+
+class AppointmentStatus(StrEnum):
+    """States of an appointment."""
+
+    BOOKED = "booked"
+    CANCELLED = "cancelled"
+
+
+class Case(SQLModel, table=True):
+    """One uploaded image and what became of it.
+
+    `summary` is the sealed JSON that lists are drawn from (urgency, label, probability); `routing` tells the reason
+    for the choice of hospital in numbers and codes; `mac` is the app's over who may see the case.
+    """
+
+    __tablename__ = "clinical_case"
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=32)
+    patient_id: str = Field(foreign_key="user_account.id", max_length=32, index=True)
+    study_code: str = Field(max_length=8)
+    status: CaseStatus = Field(default=CaseStatus.WAITING, sa_type=enum_type(CaseStatus, 16), index=True)
+    hospital_id: str = Field(foreign_key="hospital.id", max_length=32, index=True)
+    fallback_hospital_id: str | None = Field(default=None, foreign_key="hospital.id", max_length=32)
+    answered_by_hospital_id: str | None = Field(default=None, foreign_key="hospital.id", max_length=32)
+    routing: dict[str, object] = Field(sa_column=Column(JSON, nullable=False))
+    image_blob_id: str = Field(foreign_key="blob.id", max_length=32)
+    result_blob_id: str | None = Field(default=None, foreign_key="blob.id", max_length=32)
+    checkpoint_id: str | None = Field(default=None, foreign_key="checkpoint.id", max_length=32)
+    summary: bytes | None = Field(default=None, sa_column=Column(blob_column_type(), nullable=True))
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    answered_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    mac: str = Field(default="", max_length=64)
+
+
+class CaseReview(SQLModel, table=True):
+    """A doctor's signed decision. `body` is sealed; `signature` is over the canonical review."""
+
+    __tablename__ = "case_review"
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=32)
+    case_id: str = Field(foreign_key="clinical_case.id", max_length=32, index=True)
+    doctor_id: str = Field(foreign_key="user_account.id", max_length=32)
+    live_key: str | None = Field(default=None, max_length=32, unique=True)
+    body: bytes = Field(sa_column=Column(blob_column_type(), nullable=False))
+    signature: bytes = Field(sa_column=Column(blob_column_type(), nullable=False))
+    signed_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class CaseMessage(SQLModel, table=True):
+    """A message between a patient and the doctors of a case; the text is sealed."""
+
+    __tablename__ = "case_message"
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=32)
+    case_id: str = Field(foreign_key="clinical_case.id", max_length=32, index=True)
+    sender_id: str = Field(foreign_key="user_account.id", max_length=32)
+    body: bytes = Field(sa_column=Column(blob_column_type(), nullable=False))
+    sent_at: datetime = Field(sa_type=UtcDateTime)
+    read_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Slot(SQLModel, table=True):
+    """A time that a doctor offers."""
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=32)
+    doctor_id: str = Field(foreign_key="user_account.id", max_length=32, index=True)
+    starts_at: datetime = Field(sa_type=UtcDateTime, index=True)
+    ends_at: datetime = Field(sa_type=UtcDateTime)
+    live_key: str | None = Field(default=None, max_length=64, unique=True)
+
+
+class Appointment(SQLModel, table=True):
+    """A booking. `live_key` is the slot's id while booked and NULL after; its uniqueness is what forbids doubles."""
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=32)
+    slot_id: str = Field(foreign_key="slot.id", max_length=32, index=True)
+    live_key: str | None = Field(default=None, max_length=32, unique=True)
+    patient_id: str = Field(foreign_key="user_account.id", max_length=32, index=True)
+    case_id: str | None = Field(default=None, foreign_key="clinical_case.id", max_length=32)
+    booked_by: str = Field(foreign_key="user_account.id", max_length=32)
+    status: AppointmentStatus = Field(default=AppointmentStatus.BOOKED, sa_type=enum_type(AppointmentStatus, 16))
+    sequence: int = 0
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    cancelled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

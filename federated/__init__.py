@@ -1,0 +1,1 @@
+"""Federated training: protocol messages, coordinator, nodes, aggregation, transport, simulation and the worker."""

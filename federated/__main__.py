@@ -1,0 +1,102 @@
+"""Commands: ``python -m federated simulate``."""
+
+import json
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.learning.orders import MIN_MEMBERS, AggregationMode
+
+commands = typer.Typer(add_completion=False, no_args_is_help=True, help="Federated training.")
+
+
+class AssignmentName(StrEnum):
+    """How patients go to hospitals."""
+
+    PATIENTS = "patients"
+    DIRICHLET = "dirichlet"
+    SITE = "site"
+
+
+@commands.callback()
+def _main() -> None:
+    """Federated training."""
+
+
+@commands.command()
+def simulate(  # noqa: PLR0917 - typer makes them options
+    data: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder with index.csv and its images.")],
+    out: Annotated[Path, typer.Option(help="Folder for result.json, split.json and checkpoint.sealed.")],
+    hospitals: Annotated[int, typer.Option(min=MIN_MEMBERS)] = 4,
+    rounds: Annotated[int, typer.Option(min=1)] = 5,
+    mode: Annotated[AggregationMode, typer.Option()] = AggregationMode.SEALED,
+    seed: Annotated[int, typer.Option()] = 0,
+    study: Annotated[str, typer.Option(help="Name of the study.")] = "leukemia",
+    local_epochs: Annotated[int, typer.Option(min=1, help="Epochs at each hospital in each round.")] = 3,
+    assignment: Annotated[AssignmentName, typer.Option()] = AssignmentName.PATIENTS,
+    alpha: Annotated[float, typer.Option(help="Concentration for dirichlet; small values differ more.")] = 0.5,
+    minimum_members: Annotated[
+        int, typer.Option(min=MIN_MEMBERS, help="Fewer updates than this fail a round.")
+    ] = MIN_MEMBERS,
+    clinical: Annotated[bool, typer.Option(help="The images are clinical: plain mode is refused.")] = False,
+) -> None:
+    """Train one model over several simulated hospitals and write figures, split and sealed checkpoint."""
+    from core.clock import SystemClock
+    from core.diagnosis.checkpoint_file import write_sealed
+    from core.errors import HemaSealError
+    from core.learning.backend import load_keras
+    from core.learning.training import TrainingOptions
+    from core.settings import Settings
+    from core.studies import STUDIES
+    from federated import shares as sharing
+    from federated import simulation, simulation_report
+    from federated.show import Screen
+
+    begun = time.perf_counter()
+    if study not in STUDIES:
+        raise typer.BadParameter(f"known studies are {', '.join(STUDIES)}", param_hint="--study")
+    chosen = STUDIES[study]
+    options = sharing.SimulationOptions(
+        hospitals=hospitals,
+        rounds=rounds,
+        mode=mode,
+        seed=seed,
+        assignment=assignment.value,
+        alpha=alpha,
+        minimum_members=minimum_members,
+        training=TrainingOptions(epochs=local_epochs),
+        clinical=clinical,
+    )
+    clock = SystemClock()
+    load_keras()  # before the bars: both use standard error
+    try:
+        with Screen(rounds) as screen:
+            shares = sharing.share_out(data, chosen, options, screen.reading)
+            read = time.perf_counter() - begun
+            simulated = simulation.simulate(
+                shares.arrays, chosen, options, clock=clock, on_event=screen.event, on_progress=screen.training
+            )
+        settings = Settings()
+        out.mkdir(parents=True, exist_ok=True)
+        sealed = simulation_report.seal_for_installation(simulated.model, settings, clock)
+    except HemaSealError as error:
+        print(error.public_text, file=sys.stderr)
+        raise typer.Exit(1) from error
+    write_sealed(
+        out / "checkpoint.sealed", sealed, study=chosen.name, run=simulated.run, round_number=rounds, sender="authority"
+    )
+    (out / "split.json").write_text(json.dumps(shares.split(), indent=1), encoding="utf-8")
+    result = simulation_report.report(
+        simulated, shares, chosen, options, command=["python", "-m", "federated", *sys.argv[1:]]
+    )
+    result |= {"read_s": read, "wall_s": time.perf_counter() - begun}
+    (out / "result.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+    screen.summary(result, out)
+
+
+if __name__ == "__main__":
+    commands(prog_name="python -m federated")

@@ -1,0 +1,1 @@
+"""Aggregation modes: the interface, federated averaging, and the modes `plain` and `sealed`."""

@@ -1,0 +1,141 @@
+"""What an aggregation mode is: three sides (coordinator, node, aggregation) of one protocol, behind one interface.
+
+The coordinator's side is a conversation: a generator that yields what to ask of whom (`Ask`) and receives the answers
+of those who gave one. So a mode is straight-line code with its own steps and variables, and the coordinator's loop,
+which signs, sends, verifies, records failures and counts the quorum, is the same for every mode. `plain` and `sealed`
+train, average, evaluate and summarise; `blind` will advertise, train, agree, unmask, verify and apply.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from core.imaging.datasets import DatasetArrays
+from core.learning.orders import AggregationMode, RunOptions
+from federated.answering import Answers
+from federated.learner import Learner
+from federated.ledger import Ledger
+from federated.messages import Model, Reply, Request, Step
+from federated.notary import Notary
+
+R = TypeVar("R", bound=Reply)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask(Generic[R]):
+    """What the coordinator shall ask.
+
+    Attributes:
+        step: what it is about.
+        requests: party -> request.
+        reply: the class that answers must have.
+        quorum: with fewer proper answers the round fails.
+    """
+
+    step: Step
+    requests: Mapping[str, Request]
+    reply: type[R]
+    quorum: int
+
+
+Conversation = Generator[Ask[Reply], Mapping[str, Reply], T]
+
+
+def ask(question: Ask[R]) -> Generator[Ask[Reply], Mapping[str, Reply], Mapping[str, R]]:
+    """Put a question in a conversation (``yield from``) and return the proper answers, each a `question.reply`."""
+    answers = yield question  # type: ignore[misc]  # Ask is covariant in fact: only read from
+    return answers  # type: ignore[return-value]  # the coordinator has parsed every answer as `question.reply`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Play:
+    """One attempt of one round, as a conversation sees it.
+
+    Attributes:
+        run: id of the run.
+        round: its number.
+        attempt: id of this attempt.
+        options: the run's options.
+    """
+
+    run: str
+    round: int
+    attempt: str
+    options: RunOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalModel:
+    """The global model after a round.
+
+    Attributes:
+        wire: sealed weights and signed lineage, as nodes receive them.
+        members: whose updates are in it.
+        metrics: global validation figures.
+    """
+
+    wire: Model
+    members: tuple[str, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def round(self) -> int:
+        """Round that made it."""
+        return self.wire.round
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A serving model as nodes exported it: sealed, by whom, and the word of all that exported the same."""
+
+    sealed: bytes
+    exporter: str
+    statements: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeWork:
+    """What a node lets its side of a mode use.
+
+    Attributes:
+        notary: the node's cryptography; its watch counts the node's time.
+        learner: what it trains with.
+        data: its own data set.
+        clinical: whether the images are of real patients.
+        should_stop: asked before each training step.
+        progress: told (steps done, steps in all); never a loss, which is the node's own.
+    """
+
+    notary: Notary
+    learner: Learner
+    data: DatasetArrays
+    clinical: bool
+    should_stop: Callable[[], bool]
+    progress: Callable[[int, int], None]
+
+
+class Aggregation(Protocol):
+    """One mode. Holds no keys and no state: each side's objects belong to the party that makes them."""
+
+    mode: AggregationMode
+
+    def opening(self, play: Play, start: Model | None) -> Conversation[GlobalModel]:
+        """Begin the run's line of models with round 0: from `start`, a finished model, or from new weights."""
+        ...
+
+    def round(self, play: Play, model: GlobalModel) -> Conversation[GlobalModel]:
+        """Play one round from `model`."""
+        ...
+
+    def closing(self, play: Play, model: GlobalModel) -> Conversation[Served]:
+        """Have the serving model of the last round exported."""
+        ...
+
+    def node_side(self, work: NodeWork) -> Answers:
+        """Return what a node does at each step; called once per node and run."""
+        ...
+
+    def aggregation_side(self, notary: Notary, ledger: Ledger) -> Answers:
+        """Return what the aggregation party does at each step; called once per party and run."""
+        ...

@@ -1,0 +1,119 @@
+"""How a party answers requests: verify, obey the authority's order, never twice, and always with a signed answer.
+
+`Answering` is the shell of training nodes and of the aggregation enclave; what a step does is its subclass's matter.
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from core.learning.orders import COORDINATOR, RunOptions
+from core.learning.run_events import FailureCode
+from federated.failures import Refused, code_of
+from federated.ledger import Ledger
+from federated.messages import Header, Kind, Message, Refusal, Reply, Request, pack, unpack
+from federated.notary import Notary
+
+log = logging.getLogger(__name__)
+
+Q = TypeVar("Q", bound=Request)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Errand:
+    """A verified request.
+
+    Attributes:
+        header: run, round, attempt and step that it belongs to.
+        options: the run's options, from the authority's signed order.
+        message: the request with the authority's statements that came with it.
+    """
+
+    header: Header
+    options: RunOptions
+    message: Message
+
+    @property
+    def certificates(self) -> list[bytes]:
+        """Certificates (DER) of possible recipients, as they came; unchecked."""
+        return self.message.briefing.certificates
+
+    @property
+    def order(self) -> bytes:
+        """The order as the authority signed it."""
+        return self.message.briefing.order
+
+
+Answer = Callable[[Errand], Reply]
+Answers = Mapping[str, Answer]
+"""Step -> what the party does."""
+
+
+def handle(kind: type[Q], act: Callable[[Errand, Q], Reply]) -> Answer:
+    """Return an answer that reads the request's body as `kind` before it acts."""
+    return lambda errand: act(errand, errand.message.parse(kind))
+
+
+class Answering(ABC):
+    """A party that answers the coordinator's requests; one request at a time."""
+
+    def __init__(self, *, notary: Notary, ledger: Ledger) -> None:
+        self._notary = notary
+        self._ledger = ledger
+
+    @property
+    def party(self) -> str:
+        """Name of the party."""
+        return self._notary.party
+
+    def answer(self, data: bytes) -> bytes:
+        """Answer one request with a signed reply or a signed refusal.
+
+        Raises:
+            Refused, SecurityError: the bytes are no verified request of the coordinator, so there is nobody to answer.
+        """
+        self._notary.watch.restart()
+        message = unpack(data, notary=self._notary)
+        header = message.header
+        if header.sender != COORDINATOR or header.kind != Kind.REQUEST:
+            raise Refused(FailureCode.MESSAGE)
+        kind, reply = self._reply(message)
+        closing = reply.model_copy(update={"seconds": self._notary.watch.lap()})
+        return pack(header.answered(kind), closing, notary=self._notary)
+
+    def _reply(self, message: Message) -> tuple[Kind, Reply]:
+        header = message.header
+        try:
+            return Kind.REPLY, self._act(message)
+        except Exception as error:  # whatever happens inside, the coordinator gets a code and no more
+            code = code_of(error)
+            log.log(_level(code), "%s refuses %s: %s", self.party, header.step, code, exc_info=_trace(error, code))
+            refused = error.refused if isinstance(error, Refused) else {}
+            return Kind.REFUSAL, Refusal(code=code.value, refused={party: why.value for party, why in refused.items()})
+
+    def _act(self, message: Message) -> Reply:
+        header = message.header
+        options = self._notary.read_order(message.briefing.order, run=header.run)
+        self._check(options)
+        answers = self._answers(options)
+        if header.step not in answers:
+            raise Refused(FailureCode.MESSAGE)
+        self._ledger.claim(header.attempt, header.step)
+        return answers[header.step](Errand(header=header, options=options, message=message))
+
+    def _check(self, options: RunOptions) -> None:  # noqa: B027 - a party without demands of its own refuses none
+        """Refuse orders that are not for this party."""
+
+    @abstractmethod
+    def _answers(self, options: RunOptions) -> Answers:
+        """Return what this party does at each step of the order's mode."""
+
+
+def _level(code: FailureCode) -> int:
+    return logging.ERROR if code is FailureCode.CRASHED else logging.INFO
+
+
+def _trace(error: Exception, code: FailureCode) -> Any:
+    return error if code is FailureCode.CRASHED else None

@@ -1,0 +1,92 @@
+"""Which run is whose: claiming, and the lease that keeps a run ours."""
+
+import threading
+import time
+from datetime import timedelta
+
+from sqlalchemy import or_, update
+from sqlmodel import col, select
+
+from core.errors import DatabaseUnavailable
+from db.engine import session_scope
+from db.models import Run
+from db.models.federation import RunStatus
+from federated.dbstore.office import Office
+
+LEASE_S = 15.0
+HEARTBEAT_S = 3.0
+_CLAIMABLE = (RunStatus.QUEUED, RunStatus.RUNNING)
+
+
+def claim_run(office: Office) -> str | None:
+    """Take the oldest run that waits or whose worker is gone; returns its id.
+
+    A worker is gone when its lease has ended, or when it was another process of this installation on this host: only
+    one at a time can hold the installation's lock, and the caller holds it.
+    """
+    mine = office.worker.rpartition("/")[0] + "/"
+    now = office.clock.now()
+    with session_scope(office.engine) as session:
+        ownerless = or_(
+            col(Run.status) == RunStatus.QUEUED,
+            col(Run.lease_until).is_(None),
+            col(Run.lease_until) < now,
+            col(Run.worker).startswith(mine, autoescape=True),
+        )
+        run = session.exec(
+            select(Run)
+            .where(col(Run.status).in_(_CLAIMABLE), ownerless)
+            .order_by(col(Run.created_at))
+            .limit(1)
+            .with_for_update()
+        ).first()
+        if run is None:
+            return None
+        run.status, run.worker = RunStatus.RUNNING, office.worker
+        run.lease_until = now + timedelta(seconds=LEASE_S)
+        run.started_at = run.started_at or now
+        session.add(run)
+        return run.id
+
+
+class Lease:
+    """Keeps a claimed run ours while the block runs: a thread renews it. A context manager.
+
+    Attributes:
+        lost: set when the run is no longer ours, or may not be.
+    """
+
+    def __init__(self, office: Office, run: str) -> None:
+        self.lost = threading.Event()
+        self._office = office
+        self._run = run
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="federated-lease", daemon=True)
+
+    def __enter__(self) -> "Lease":  # noqa: PYI034 - not meant to be subclassed
+        """Start renewing."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        """Stop renewing."""
+        self._ended.set()
+        self._thread.join()
+
+    def _renew(self) -> None:
+        good_until = time.monotonic() + LEASE_S
+        while not self._ended.wait(HEARTBEAT_S):
+            begun = time.monotonic()
+            try:
+                with session_scope(self._office.engine) as session:
+                    until = self._office.clock.now() + timedelta(seconds=LEASE_S)
+                    ours = (col(Run.id) == self._run) & (col(Run.worker) == self._office.worker)
+                    renewed = session.connection().execute(update(Run).where(ours).values(lease_until=until))
+                if renewed.rowcount != 1:
+                    self.lost.set()
+                    return
+                good_until = begun + LEASE_S
+            except DatabaseUnavailable:
+                if time.monotonic() > good_until:
+                    self.lost.set()
+                    return

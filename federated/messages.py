@@ -1,0 +1,276 @@
+"""The protocol's messages: what each step asks and answers, and the signed bytes in which they travel.
+
+A message on the wire is canonical CBOR ``[version, header, briefing, envelope]``. The header names run, round, attempt,
+step, sender and recipient; the envelope is the body signed by the sender with exactly those bound in, so a message
+moved to another round, attempt or party does not verify. The briefing holds what the authority itself has signed: the
+run's order, the newest revocation list (heard before anything is checked) and certificates of possible recipients.
+"""
+
+from enum import StrEnum
+from typing import Any, ClassVar, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from core.learning.run_events import FailureCode
+from federated.failures import Refused
+from federated.notary import Notary
+from security.context import Context, Purpose
+from security.encoding import decode, encode
+
+VERSION = 1
+MAX_MESSAGE_BYTES = 256 * 2**20
+_FIELDS = 4
+
+
+class Step(StrEnum):
+    """Steps of a run that somebody is asked to do. Modes choose from them; each has one request and one reply."""
+
+    INITIALISE = "initialise"
+    ADOPT = "adopt"
+    TRAIN = "train"
+    AVERAGE = "average"
+    EVALUATE = "evaluate"
+    SUMMARISE = "summarise"
+    EXPORT = "export"
+
+
+class Kind(StrEnum):
+    """What a message is."""
+
+    REQUEST = "request"
+    REPLY = "reply"
+    REFUSAL = "refusal"
+
+
+class _Wire(BaseModel):
+    """Base of everything that is decoded from bytes: exact types, no unknown fields, immutable."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    @classmethod
+    def parse(cls, value: Any) -> Self:
+        """Check decoded CBOR.
+
+        Raises:
+            Refused: with `FailureCode.MESSAGE`, it is not one of these.
+        """
+        try:
+            return cls.model_validate(value)
+        except ValidationError:
+            raise Refused(FailureCode.MESSAGE) from None
+
+
+class Header(_Wire):
+    """Which conversation a message belongs to. `kind` is the value of a `Kind`, `step` that of a `Step`."""
+
+    run: str
+    round: int = Field(ge=0)
+    attempt: str
+    step: str
+    kind: str
+    sender: str
+    recipient: str
+
+    def context(self, study: str) -> Context:
+        """What the message's signature is bound to."""
+        return Context(
+            purpose=Purpose.FEDERATED_MESSAGE,
+            study=study,
+            sender=self.sender,
+            object_id=f"{self.step}/{self.kind}/{self.recipient}",
+            run=self.run,
+            round=self.round,
+            attempt=self.attempt,
+        )
+
+    def answered(self, kind: Kind) -> "Header":
+        """The header of the answer to this request."""
+        return self.model_copy(update={"kind": kind.value, "sender": self.recipient, "recipient": self.sender})
+
+
+class Model(_Wire):
+    """A sealed global model: weights sealed for nodes, aggregation and authority, with their signed lineage."""
+
+    run: str
+    round: int = Field(ge=0)
+    sealed: bytes
+    weights_sha256: str
+    lineage: bytes
+
+
+class Briefing(_Wire):
+    """Public statements of the authority that go with a request: order, revocation list, certificates (DER)."""
+
+    order: bytes = b""
+    crl: bytes = b""
+    certificates: list[bytes] = []
+
+
+class Request(_Wire):
+    """Base of what is asked."""
+
+
+class Reply(_Wire):
+    """What every reply carries: seconds by task, and contributions that the sender refused (party -> code)."""
+
+    seconds: dict[str, float] = {}
+    refused: dict[str, str] = {}
+
+
+class Refusal(Reply):
+    """Instead of a reply: why not."""
+
+    code: str
+
+
+class InitialiseRequest(Request):
+    """Asks a node for new weights, drawn from the order's seed."""
+
+
+class InitialiseReply(Reply):
+    """New weights, protected on their way to the aggregation."""
+
+    weights: bytes
+
+
+class AdoptRequest(Request):
+    """Asks the aggregation to begin the run's line: with the weights that members drew, or from a finished model."""
+
+    proposals: dict[str, bytes] = {}
+    parent: Model | None = None
+
+
+class AdoptReply(Reply):
+    """The run's model of round 0."""
+
+    model: Model
+
+
+class TrainRequest(Request):
+    """Asks a node to train from a global model."""
+
+    model: Model
+
+
+class TrainReply(Reply):
+    """The update, protected on its way to the aggregation; the node's own figures, sealed (`own_figures`)."""
+
+    update: bytes
+    own: bytes
+
+
+class AverageRequest(Request):
+    """Asks the aggregation to average updates (party -> protected update) of a global model."""
+
+    model: Model
+    updates: dict[str, bytes]
+
+
+class AverageReply(Reply):
+    """The new weights, sealed for nodes, aggregation and authority; whose updates are in them."""
+
+    sealed: bytes
+    weights_sha256: str
+    members: list[str]
+
+
+class EvaluateRequest(Request):
+    """Asks a node for the metric sums of new weights on its validation part."""
+
+    sealed: bytes
+    weights_sha256: str
+
+
+class EvaluateReply(Reply):
+    """Metric sums, protected on their way to the aggregation; the node's own figures as in `TrainReply`."""
+
+    figures: bytes
+    own: bytes
+
+
+class SummariseRequest(Request):
+    """Asks the aggregation to add metric sums (party -> protected sums) and to sign the lineage."""
+
+    figures: dict[str, bytes]
+
+
+class SummariseReply(Reply):
+    """Global figures of the round and the signed lineage that states them."""
+
+    metrics: dict[str, float]
+    lineage: bytes
+
+
+class ExportRequest(Request):
+    """Asks a node for the serving model of the last global model."""
+
+    model: Model
+
+
+class ExportReply(Reply):
+    """The serving model, sealed for the authority; its hash, and the node's signed word for it (`exports`)."""
+
+    serving: bytes
+    sha256: str
+    statement: bytes
+
+
+W = TypeVar("W", bound=_Wire)
+
+
+class Message(BaseModel):
+    """A verified message: its header, its briefing, and its body, still as bytes."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
+
+    header: Header
+    briefing: Briefing
+    body: bytes
+
+    def parse(self, kind: type[W]) -> W:
+        """Return the body as a `kind`.
+
+        Raises:
+            Refused: with `FailureCode.MESSAGE`, it is something else.
+        """
+        return kind.parse(_decoded(self.body))
+
+
+NO_BRIEFING = Briefing()
+
+
+def pack(header: Header, body: _Wire, *, notary: Notary, briefing: Briefing = NO_BRIEFING) -> bytes:
+    """Return a message signed by `notary`, which must be the header's sender."""
+    envelope = notary.sign(encode(body.model_dump()), header.context(notary.study))
+    return encode([VERSION, header.model_dump(), briefing.model_dump(), envelope])
+
+
+def unpack(data: bytes, *, notary: Notary) -> Message:
+    """Read and verify a message for `notary`'s party.
+
+    Raises:
+        Refused: with `FailureCode.MESSAGE`, not a message, too large, or for somebody else.
+        SignatureBroken: changed on its way, or not signed by the sender whom the header names.
+        CertificateRefused: the sender's certificate does not hold, or the revocation list is not the authority's.
+    """
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise Refused(FailureCode.MESSAGE)
+    parts = _decoded(data)
+    if not isinstance(parts, list) or len(parts) != _FIELDS or parts[0] != VERSION:
+        raise Refused(FailureCode.MESSAGE)
+    header, briefing, envelope = Header.parse(parts[1]), Briefing.parse(parts[2]), parts[3]
+    if not isinstance(envelope, bytes) or header.recipient != notary.party:
+        raise Refused(FailureCode.MESSAGE)
+    notary.hear(briefing.crl)
+    try:
+        context = header.context(notary.study)
+    except ValueError:
+        raise Refused(FailureCode.MESSAGE) from None
+    return Message(header=header, briefing=briefing, body=notary.verify(envelope, context))
+
+
+def _decoded(data: bytes) -> Any:
+    try:
+        return decode(data)
+    except ValueError:
+        raise Refused(FailureCode.MESSAGE) from None

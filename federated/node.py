@@ -1,0 +1,58 @@
+"""A hospital's training node: its own keys, its own data set, and the side of the ordered mode that it plays."""
+
+from collections.abc import Callable
+
+from core.imaging.datasets import DatasetArrays
+from core.learning.orders import AggregationMode, RunOptions
+from core.learning.run_events import FailureCode
+from federated.aggregation.base import NodeWork
+from federated.aggregation.registry import AGGREGATIONS
+from federated.answering import Answering, Answers
+from federated.failures import Refused
+from federated.learner import Learner
+from federated.ledger import Ledger
+from federated.notary import Notary
+
+
+class TrainingNode(Answering):
+    """Answers the coordinator's requests for one hospital and one data set."""
+
+    def __init__(
+        self,
+        *,
+        notary: Notary,
+        ledger: Ledger,
+        learner: Learner,
+        dataset: str,
+        data: DatasetArrays,
+        clinical: bool,
+        should_stop: Callable[[], bool] = lambda: False,
+        progress: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> None:
+        """Put a node together.
+
+        Args:
+            notary: cryptography of the party ``<slug>.training``.
+            ledger: steps that the node has answered.
+            learner: what it trains with.
+            dataset: id of its data set, as orders name it.
+            data: the data set, opened.
+            clinical: the images are of real patients; then `plain` orders are refused here, whoever signed them.
+            should_stop: asked before each training step.
+            progress: told (steps done, steps in all) of a local training.
+        """
+        super().__init__(notary=notary, ledger=ledger)
+        self._dataset = dataset
+        self._work = NodeWork(
+            notary=notary, learner=learner, data=data, clinical=clinical, should_stop=should_stop, progress=progress
+        )
+        self._sides: dict[AggregationMode, Answers] = {}
+
+    def _check(self, options: RunOptions) -> None:
+        if self.party not in options.parties or options.member(self.party).dataset != self._dataset:
+            raise Refused(FailureCode.ORDER)
+
+    def _answers(self, options: RunOptions) -> Answers:
+        if options.mode not in self._sides:
+            self._sides[options.mode] = AGGREGATIONS[options.mode].node_side(self._work)
+        return self._sides[options.mode]

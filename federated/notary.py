@@ -1,0 +1,151 @@
+"""One party's cryptography: signing, sealing and checking with its own identity, against its own trust, timed."""
+
+from collections.abc import Callable, Iterable
+
+from core.clock import Clock
+from core.learning.orders import RunOptions, read_order
+from federated.timing import Stopwatch, Task
+from security.certificates import Certificate, Trust
+from security.context import Context
+from security.errors import CertificateRefused
+from security.identity import Identity
+from security.keys import KeyUse
+from security.sealing import open_sealed, seal
+from security.signing import sign, verify
+
+
+class Notary:
+    """Holds one party's identity; every object of this package that signs or opens does it through here.
+
+    Attributes:
+        party: whose identity it is.
+        study: code of the study that everything it signs and opens is bound to.
+        watch: counts the seconds spent here as cryptography.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        trust: Trust,
+        *,
+        study: str,
+        clock: Clock,
+        watch: Stopwatch,
+        keep: Callable[[bytes], object] = lambda _crl: None,
+    ) -> None:
+        """Work for one party.
+
+        Args:
+            identity: the party's keys.
+            trust: root and newest revocation list.
+            study: code of the study.
+            clock: tells the time.
+            watch: counts seconds.
+            keep: told of each newer revocation list (DER) that comes with a message.
+        """
+        self._identity = identity
+        self._trust = trust
+        self._clock = clock
+        self._keep = keep
+        self.study = study
+        self.watch = watch
+
+    @property
+    def party(self) -> str:
+        """Name of the party."""
+        return self._identity.party
+
+    @property
+    def clock(self) -> Clock:
+        """The party's clock."""
+        return self._clock
+
+    @property
+    def identity(self) -> Identity:
+        """The party's identity, for what is signed outside this package's messages (lineage)."""
+        return self._identity
+
+    @property
+    def trust(self) -> Trust:
+        """Root and newest revocation list that this party has seen."""
+        return self._trust
+
+    def hear(self, crl: bytes) -> None:
+        """Take over a newer revocation list; an older one than known changes nothing.
+
+        Raises:
+            CertificateRefused: the list is not the authority's.
+        """
+        if crl and crl != self._trust.crl_der:
+            with self.watch.measuring(Task.CRYPTOGRAPHY):
+                offered = Trust(self._trust.root, crl)
+                if offered.crl_number > self._trust.crl_number:
+                    self._keep(crl)
+                    self._trust = offered
+
+    def sign(self, payload: bytes, context: Context) -> bytes:
+        """Return `payload` in an envelope signed by this party."""
+        with self.watch.measuring(Task.CRYPTOGRAPHY):
+            return sign(payload, signer=self._identity, context=context)
+
+    def verify(self, envelope: bytes, context: Context) -> bytes:
+        """Return the payload that `context.sender` signed.
+
+        Raises:
+            SignatureBroken: damaged, changed, or for another context.
+            CertificateRefused: the sender's certificate does not hold (any more).
+        """
+        with self.watch.measuring(Task.CRYPTOGRAPHY):
+            return verify(envelope, trust=self._trust, context=context, party=context.sender, at=self._clock.now())
+
+    def seal(self, body: bytes, recipients: Iterable[Certificate], context: Context) -> bytes:
+        """Return `body` sealed by this party for `recipients`."""
+        with self.watch.measuring(Task.CRYPTOGRAPHY):
+            return seal(body, sender=self._identity, recipients=list(recipients), context=context)
+
+    def open(self, sealed: bytes, context: Context) -> bytes:
+        """Return what `context.sender` sealed for this party.
+
+        Raises:
+            SealBroken: it does not open, whatever the cause.
+        """
+        with self.watch.measuring(Task.CRYPTOGRAPHY):
+            return open_sealed(
+                sealed,
+                recipient=self._identity,
+                trust=self._trust,
+                context=context,
+                sender=context.sender,
+                at=self._clock.now(),
+            )
+
+    def read_order(self, order: bytes, *, run: str) -> RunOptions:
+        """Return the run's options as the authority signed them.
+
+        Raises:
+            SignatureBroken, CertificateRefused, RunRefused: see `core.learning.orders.read_order`.
+        """
+        with self.watch.measuring(Task.CRYPTOGRAPHY):
+            return read_order(order, run=run, study=self.study, trust=self._trust, at=self._clock.now())
+
+    def recipients(self, certificates: Iterable[bytes], parties: Iterable[str]) -> dict[str, Certificate]:
+        """Choose, from certificates that anybody may have sent, those that hold and belong to `parties`.
+
+        Args:
+            certificates: DER; wrong, revoked and unwanted ones are passed over.
+            parties: who may be a recipient.
+
+        Returns:
+            Sealing certificates by party, sorted; parties without a valid certificate are missing.
+        """
+        wanted, chosen = set(parties), {}
+        with self.watch.measuring(Task.CRYPTOGRAPHY):
+            for der in certificates:
+                certificate = Certificate(der)
+                try:
+                    if certificate.party in wanted:
+                        self._trust.check(certificate, party=None, use=KeyUse.SEAL, at=self._clock.now())
+                        chosen[certificate.party] = certificate
+                except CertificateRefused:
+                    continue
+        return dict(sorted(chosen.items()))

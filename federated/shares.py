@@ -1,0 +1,101 @@
+"""Who has which images in a simulation: patients are dealt out to hospitals and split there, never divided."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from core.imaging.datasets import (
+    Assignment,
+    DatasetArrays,
+    Part,
+    assign_to_hospitals,
+    load_arrays,
+    read_index,
+    split_by_patient,
+)
+from core.learning.orders import MIN_MEMBERS, AggregationMode
+from core.learning.training import TrainingOptions
+from core.studies import Study
+
+Say = Callable[[str, int, int], None]
+"""Told (what is done, steps done, steps in all)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationOptions:
+    """What to simulate.
+
+    Attributes:
+        hospitals: number of hospitals.
+        rounds: number of rounds.
+        mode: aggregation mode.
+        seed: of split, assignment, first weights and shuffling.
+        assignment: how patients go to hospitals.
+        alpha: concentration of the Dirichlet assignment.
+        minimum_members: see `RunOptions`.
+        training: local training of one round.
+        clinical: the images are of real patients who did not agree to publication; refuses `plain`.
+    """
+
+    hospitals: int = 4
+    rounds: int = 5
+    mode: AggregationMode = AggregationMode.SEALED
+    seed: int = 0
+    assignment: Assignment = "patients"
+    alpha: float = 0.5
+    minimum_members: int = MIN_MEMBERS
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    clinical: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shares:
+    """The images of each hospital and which patients they are of.
+
+    Attributes:
+        arrays: hospital -> its data set.
+        patients: hospital -> part -> patients.
+        rejected: files that were left out, with the reason.
+    """
+
+    arrays: dict[str, DatasetArrays]
+    patients: dict[str, dict[str, list[str]]]
+    rejected: list[tuple[str, str]]
+
+    def split(self) -> dict[str, Any]:
+        """Return the content of ``split.json``: part -> patients, and the same for each hospital."""
+        parts = {
+            part.value: sorted(name for own in self.patients.values() for name in own[part.value]) for part in Part
+        }
+        return {**parts, "hospitals": self.patients}
+
+
+def share_out(folder: Path, study: Study, options: SimulationOptions, say: Say) -> Shares:
+    """Read an ``index.csv`` folder, give each hospital whole patients, split each hospital's by patient.
+
+    Raises:
+        DatasetRefused: the folder cannot be used, or has too few patients.
+    """
+    records = read_index(folder, study)
+    groups = assign_to_hospitals(
+        records, options.hospitals, how=options.assignment, alpha=options.alpha, seed=options.seed
+    )
+    arrays: dict[str, DatasetArrays] = {}
+    patients: dict[str, dict[str, list[str]]] = {}
+    rejected: list[tuple[str, str]] = []
+    done = 0
+    for number, group in enumerate(groups, 1):
+        hospital = f"hospital-{number}"
+        parts = split_by_patient(group, seed=options.seed)
+        patients[hospital] = {part.value: sorted({record.patient for record in parts[part]}) for part in Part}
+        tell = partial(_tell, say, done, len(records))
+        arrays[hospital], left_out = load_arrays(parts, folder, study, tell)
+        done += len(group)
+        rejected += [(item.path, item.reason) for item in left_out]
+    return Shares(arrays=arrays, patients=patients, rejected=rejected)
+
+
+def _tell(say: Say, before: int, total: int, read: int, _of: int) -> None:
+    say("reading images", before + read, total)

@@ -1,0 +1,195 @@
+"""A whole federated run in one process, for the command ``simulate``.
+
+Every party is an object of its own with throw-away keys; the messages are those of a real run.
+"""
+
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.clock import Clock, SystemClock
+from core.diagnosis.bundle import ServingModel
+from core.diagnosis.checkpoint_file import open_model
+from core.diagnosis.exports import check_exports, encode_exports
+from core.errors import RunRefused
+from core.imaging.datasets import DatasetArrays, Part
+from core.learning.architectures import DEFAULT_ARCHITECTURE
+from core.learning.orders import (
+    AGGREGATION,
+    AUTHORITY,
+    COORDINATOR,
+    Member,
+    RunOptions,
+    check_validation,
+    sign_order,
+    training_party,
+)
+from core.learning.own_figures import open_own_figures, own_context
+from core.learning.run_figures import RoundFigures, RunEntry, figures_of
+from core.studies import Study
+from federated.aggregation.enclave import AggregationEnclave
+from federated.coordinator import Coordinator
+from federated.learner import KerasLearner, Learner
+from federated.ledger import MemoryLedger
+from federated.messages import Step
+from federated.node import TrainingNode
+from federated.notary import Notary
+from federated.shares import SimulationOptions
+from federated.store import Ending, Event, MemoryRunStore
+from federated.throwaway import ThrowAwayKeys
+from federated.timing import Stopwatch
+from federated.transport.inprocess import InProcessHost
+from security.certificates import Trust
+from security.identity import Identity
+
+OnProgress = Callable[[str, int, int], None]
+
+
+def _nothing(*_what: object) -> None:
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulated:
+    """What came out.
+
+    Attributes:
+        model: the serving model, in clear, as the simulation's authority opened it.
+        rounds: figures of each round, 0 first.
+        own: round -> hospital's party -> its own validation figures (a simulation may show them).
+        wall_s: duration of the run.
+        run: its id.
+    """
+
+    model: ServingModel
+    rounds: list[RoundFigures]
+    own: dict[int, dict[str, dict[str, float]]]
+    wall_s: float
+    run: str
+
+
+def simulate(
+    data: Mapping[str, DatasetArrays],
+    study: Study,
+    options: SimulationOptions,
+    *,
+    learner: Learner | None = None,
+    clock: Clock | None = None,
+    on_event: Callable[[Event], None] = _nothing,
+    on_progress: OnProgress = _nothing,
+) -> Simulated:
+    """Play a run over hospitals in this process.
+
+    Args:
+        data: hospital -> its data set.
+        study: what is asked of the images.
+        options: see `SimulationOptions`.
+        learner: what the nodes train with; the product's by default.
+        clock: tells the time.
+        on_event: told of each event of the run.
+        on_progress: told of each training step: (party, done, total).
+
+    Raises:
+        RunRefused: the run failed; the text says why.
+    """
+    clock = clock or SystemClock()
+    learner = learner or KerasLearner(DEFAULT_ARCHITECTURE, study)
+    run = secrets.token_hex(16)
+    with tempfile.TemporaryDirectory(prefix="hemaseal-simulation-") as folder:
+        keys = ThrowAwayKeys(Path(folder), clock=clock)
+        authority = keys.enrol(AUTHORITY)
+
+        def notary(identity: Identity) -> Notary:
+            return Notary(identity, keys.trust(), study=study.code, clock=clock, watch=Stopwatch())
+
+        nodes = [
+            TrainingNode(
+                notary=notary(keys.enrol(training_party(hospital))),
+                ledger=MemoryLedger(),
+                learner=learner,
+                dataset=hospital,
+                data=arrays,
+                clinical=options.clinical,
+                progress=_bound(on_progress, training_party(hospital)),
+            )
+            for hospital, arrays in data.items()
+        ]
+        enclave = AggregationEnclave(notary=notary(keys.enrol(AGGREGATION)), ledger=MemoryLedger())
+        coordinator_identity = keys.enrol(COORDINATOR)
+        store = MemoryRunStore(clock=clock, listener=on_event)
+        begun = time.perf_counter()
+        with InProcessHost([*nodes, enclave]) as host:
+            coordinator = Coordinator(
+                notary=notary(coordinator_identity),
+                run=run,
+                order=sign_order(_order(data, study, options), run=run, signer=authority),
+                transport=host.transport,
+                store=store,
+                directory=keys.board,
+            )
+            ending = coordinator.play()
+        wall = time.perf_counter() - begun
+        if ending is not Ending.FINISHED or store.served is None:
+            raise RunRefused(store.reason)
+        model = open_model(
+            store.served.sealed,
+            recipient=authority,
+            trust=keys.trust(),
+            study=study.name,
+            run=run,
+            sender=store.served.exporter,
+            at=clock.now(),
+        )
+        statements, members = encode_exports(dict(store.served.statements)), model.manifest.members
+        check_exports(model, statements, members=members, trust=keys.trust(), at=clock.now())
+        events = [event for _, event in store.events]
+        own = _own_figures(events, authority=authority, trust=keys.trust(), study=study, run=run, clock=clock)
+    rounds = figures_of(RunEntry(event.kind, event.round, event.party, event.payload) for event in events)
+    return Simulated(model=model, rounds=rounds, own=own, wall_s=wall, run=run)
+
+
+def _order(data: Mapping[str, DatasetArrays], study: Study, options: SimulationOptions) -> RunOptions:
+    check_validation(study, [arrays.class_counts(study)[Part.VALIDATION] for arrays in data.values()])
+    return RunOptions(
+        study=study.code,
+        mode=options.mode,
+        rounds=options.rounds,
+        members=tuple(
+            Member(
+                party=training_party(hospital),
+                dataset=hospital,
+                images=len(arrays.part(Part.TRAINING)),
+                validation=len(arrays.part(Part.VALIDATION)),
+            )
+            for hospital, arrays in data.items()
+        ),
+        minimum_members=options.minimum_members,
+        training=options.training,
+        seed=options.seed,
+    )
+
+
+def _own_figures(
+    events: Sequence[Event], *, authority: Identity, trust: Trust, study: Study, run: str, clock: Clock
+) -> dict[int, dict[str, dict[str, float]]]:
+    own: dict[int, dict[str, dict[str, float]]] = {}
+    for event in events:
+        if event.sealed is not None and event.payload["step"] == Step.EVALUATE:
+            context = own_context(
+                study=study.code,
+                party=event.party,
+                run=run,
+                round_number=event.round,
+                attempt=event.payload["attempt"],
+                step=Step.EVALUATE,
+            )
+            figures = open_own_figures(event.sealed, reader=authority, trust=trust, context=context, at=clock.now())
+            own.setdefault(event.round, {})[event.party] = figures
+    return own
+
+
+def _bound(on_progress: OnProgress, party: str) -> Callable[[int, int], None]:
+    return lambda done, total: on_progress(party, done, total)

@@ -1,0 +1,109 @@
+"""One's own account: profile, consents, password, and the browsers that are signed in."""
+
+import pandas as pd
+import streamlit as st
+
+from core.errors import HemaSealError
+from core.services.accounts import (
+    Profile,
+    Role,
+    change_password,
+    change_profile,
+    consents,
+    end_other_sessions,
+    give_consent,
+    profile,
+    sessions,
+    withdraw_consent,
+)
+from core.services.places import place_titles
+from pages._ui import guard, shell, state, times
+from pages._ui.auth_forms import PASSWORD_RULE, password_form
+from pages._ui.words import CONSENT_TITLES
+
+app = state.app()
+person = guard.actor()
+
+
+def details() -> None:
+    """Draw the profile and let it be changed."""
+    own = profile(app, person)
+    with st.form("profile_form"):
+        name = st.text_input("Name", own.display_name, key="profile_name", autocomplete="name")
+        email = st.text_input("E-mail address (optional)", own.email, key="profile_email", autocomplete="email")
+        city = own.city
+        if person.role is Role.PATIENT:
+            names = place_titles()
+            known = names.index(own.city) if own.city in names else None
+            city = st.selectbox("City nearest to you (optional)", names, index=known, key="profile_city") or ""
+        if st.form_submit_button("Save", key="profile_save"):
+            change_profile(app, person, Profile(name.strip(), email.strip(), city))
+            st.toast("Your details are saved.", icon=":material/check:")
+
+
+def consent_list() -> None:
+    """Draw each consent with its state and the button that changes it."""
+    for view in consents(app, person):
+        with st.container(border=True, key=f"consent_card_{view.purpose.value}"):
+            st.markdown(f"**{CONSENT_TITLES[view.purpose]}**")
+            st.markdown(view.text)
+            if view.given_at is None:
+                st.markdown(":material/radio_button_unchecked: Not given")
+                if st.button("I agree", key=f"give_{view.purpose.value}"):
+                    give_consent(app, person, view.purpose)
+                    st.rerun()
+            else:
+                st.markdown(f":material/check_circle: Given on {times.show_time(view.given_at)}")
+                if st.button("Withdraw", key=f"withdraw_{view.purpose.value}"):
+                    withdraw_consent(app, person, view.purpose)
+                    st.rerun()
+    st.caption("Withdrawing holds from now on; what a doctor has already seen and signed stays in the record.")
+
+
+def password() -> None:
+    """Draw the password form; changing it signs out all other browsers."""
+    st.caption(f"{PASSWORD_RULE} Changing it signs out every other browser.")
+    typed = password_form(person.username)
+    if typed is not None:
+        change_password(app, person, current=typed.current, new=typed.new, token=guard.token() or "")
+        st.success("Your password is changed.", icon=":material/check:")
+
+
+def browsers() -> None:
+    """Draw the live sessions and the button that ends the others."""
+    views = sessions(app, person, guard.token() or "")
+    table = pd.DataFrame(
+        [
+            {
+                "Signed in": times.show_time(view.created_at),
+                "Ends by itself": times.show_time(view.expires_at),
+                "": "this browser" if view.is_this else "",
+            }
+            for view in views
+        ]
+    )
+    st.dataframe(table, hide_index=True, key="sessions_table", alt="Browsers that are signed in to your account")
+    times.zone_note()
+    if st.button("Sign out everywhere else", key="end_others", disabled=len(views) <= 1):
+        ended = end_other_sessions(app, person, guard.token() or "")
+        st.toast(f"Signed out in {ended} other browser{'s' if ended != 1 else ''}.", icon=":material/check:")
+        st.rerun()
+    if st.button("Sign out everywhere", key="end_all"):
+        end_other_sessions(app, person, guard.token() or "")
+        guard.leave()
+
+
+shell.title("My account", f"You are signed in as **{person.username}**.")
+sections = {"Details": details, "Consents": consent_list, "Password": password, "Browsers": browsers}
+if person.role is not Role.PATIENT:
+    del sections["Consents"]
+if (following := st.session_state.pop("account_next_section", None)) in sections:
+    st.session_state["account_section"] = following
+# One section at a time: a profile that is not looked at is not read, and leaves no entry in the audit log.
+chosen = st.segmented_control(
+    "Section", list(sections), default="Details", required=True, key="account_section", label_visibility="collapsed"
+)
+try:
+    sections[chosen]()
+except HemaSealError as error:
+    shell.show_error(error)

@@ -1,0 +1,78 @@
+"""What a sealed or signed object is for. All seals and signatures bind it: an object moved elsewhere does not open."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from security.encoding import encode
+
+
+class Purpose(StrEnum):
+    """The kinds of object that are sealed or signed."""
+
+    AUDIT_HEAD = "audit-head"
+    CHECKPOINT = "checkpoint"
+    CLIENT_UPDATE = "client-update"
+    DATASET = "dataset"
+    DATASET_NAME = "dataset-name"
+    ENCLAVE_REPLY = "enclave-reply"
+    ENCLAVE_REQUEST = "enclave-request"
+    FEDERATED_MESSAGE = "federated-message"
+    IMAGE = "image"
+    LINEAGE = "lineage"
+    MESSAGE = "message"
+    NODE_METRICS = "node-metrics"
+    PROFILE = "profile"
+    PROMOTION = "promotion"
+    RESULT = "result"
+    REVIEW = "review"
+    SERVING_MODEL = "serving-model"
+    SUMMARY = "summary"
+    VIEW = "view"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """The circumstances that an object is bound to; both sides state them, none of them travels in the envelope.
+
+    Attributes:
+        purpose: what the object is for (`Purpose`).
+        study: name of the study, or "" where the object belongs to none.
+        sender: the party that seals or signs.
+        object_id: the object's own id, unique within its purpose.
+        run: federated run id, or "".
+        round: round within the run, from 0.
+        attempt: id of one try of one round, or "".
+    """
+
+    purpose: Purpose
+    study: str
+    sender: str
+    object_id: str
+    run: str = ""
+    round: int = 0
+    attempt: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what would make two contexts look alike."""
+        object.__setattr__(self, "purpose", Purpose(self.purpose))
+        for name in ("study", "sender", "object_id", "run", "attempt"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} must be text, got {type(getattr(self, name)).__name__}")
+        if type(self.round) is not int or self.round < 0:
+            raise ValueError(f"round must be a whole number from 0, got {self.round!r}")
+        if not self.sender or not self.object_id:
+            raise ValueError("a context needs a sender and an object id")
+
+    def encode(self) -> bytes:
+        """Return the canonical CBOR that seals and signatures cover."""
+        return encode(
+            {
+                "attempt": self.attempt,
+                "object": self.object_id,
+                "purpose": self.purpose.value,
+                "round": self.round,
+                "run": self.run,
+                "sender": self.sender,
+                "study": self.study,
+            }
+        )

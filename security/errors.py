@@ -1,0 +1,49 @@
+"""What can go wrong in `security`. Services translate these into the public errors that people see.
+
+A failed check always raises; nothing here returns False for "not authentic".
+"""
+
+
+class SecurityError(Exception):
+    """Base of all errors of this package."""
+
+
+class SealBroken(SecurityError):
+    """A sealed object could not be opened. Deliberately one error, one text and no cause for every reason."""
+
+    def __init__(self) -> None:
+        super().__init__("the sealed object could not be opened")
+
+
+class SignatureBroken(SecurityError):
+    """A signed envelope is damaged, was changed, or was signed by another key or for another context."""
+
+    def __init__(self) -> None:
+        super().__init__("the signature does not hold")
+
+
+class CertificateRefused(SecurityError):
+    """A certificate is not acceptable; the message says why (certificates are public, so the reason may be too)."""
+
+
+class KeyMissing(SecurityError):
+    """A key or secret is absent, unreadable, or does not open under this master key."""
+
+
+class SelfTestFailed(SecurityError):
+    """The power-on self-test found two libraries that disagree, or a known answer that does not come out."""
+
+
+class AuditBroken(SecurityError):
+    """The audit log was changed.
+
+    Attributes:
+        what: what was found, in words.
+        number: number of the first entry that does not fit, or None where the fault is not at one entry.
+    """
+
+    def __init__(self, what: str, number: int | None = None) -> None:
+        place = "" if number is None else f"entry {number}: "
+        super().__init__(f"{place}{what}")
+        self.what = what
+        self.number = number

@@ -1,0 +1,192 @@
+"""Who may do what, as one table: (role, action) -> the relations to the object that are enough.
+
+A service states the relation that holds between actor and object, having looked it up in the database; an action that
+is not in the table is refused. Act and read are told apart, since both are audited. The text of a row is its test:
+`tests/unit/test_policy.py` walks the whole table.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+
+PATIENT = "patient"
+DOCTOR = "doctor"
+HOSPITAL = "hospital"
+AUTHORITY = "authority"
+ROLES = (PATIENT, DOCTOR, HOSPITAL, AUTHORITY)
+
+
+class Relation(StrEnum):
+    """How the actor stands to the object."""
+
+    SELF = "self"  # the actor's own account, appointment slots, sessions, consents
+    OWN_CASE = (
+        "own_case"  # a case (its image, result, messages, appointment) of which the actor is the patient or doctor
+    )
+    OWN_HOSPITAL = "own_hospital"  # an object of the hospital to which the actor belongs
+    ANY = "any"  # none of these, or an object that belongs to nobody in particular
+
+
+class Action(StrEnum):
+    """Everything a service can be asked to do, each value is object.verb."""
+
+    READ_PROFILE = "profile.read"
+    MANAGE_ACCOUNTS = "account.manage"
+    CHANGE_PROFILE = "profile.change"
+    CHANGE_PASSWORD = "password.change"  # noqa: S105 - the name of an act
+    READ_SESSIONS = "session.read"
+    END_SESSION = "session.end"
+    READ_CONSENT = "consent.read"
+    CHANGE_CONSENT = "consent.change"
+
+    SUBMIT_CASE = "case.submit"
+    RETRY_CASE = "case.retry"
+    LIST_CASES = "case.list"
+    VIEW_IMAGE = "image.view"
+    READ_RESULT = "result.read"
+    READ_WORKLIST = "worklist.read"
+    SIGN_REVIEW = "review.sign"
+    READ_REVIEW = "review.read"
+
+    OFFER_SLOT = "slot.offer"
+    WITHDRAW_SLOT = "slot.withdraw"
+    READ_SLOTS = "slot.read"
+    BOOK_APPOINTMENT = "appointment.book"
+    CHANGE_APPOINTMENT = "appointment.change"
+    CANCEL_APPOINTMENT = "appointment.cancel"
+    READ_APPOINTMENT = "appointment.read"
+    SEND_MESSAGE = "message.send"
+    READ_MESSAGES = "message.read"
+
+    IMPORT_DATASET = "dataset.import"
+    GENERATE_DATASET = "dataset.generate"
+    READ_DATASET = "dataset.read"
+    DELETE_DATASET = "dataset.delete"
+    READ_NODE = "node.read"
+
+    START_RUN = "run.start"
+    CONTROL_RUN = "run.control"
+    DROP_NODE = "run.drop_node"
+    READ_RUN = "run.read"
+    READ_MODEL = "model.read"
+    PROMOTE_MODEL = "model.promote"
+    ROLL_BACK_MODEL = "model.roll_back"
+
+    LIST_MEMBERS = "member.list"
+    READ_MEMBER = "member.read"
+    MANAGE_MEMBERS = "member.manage"
+    REVOKE_CERTIFICATE = "certificate.revoke"
+
+    READ_AUDIT = "audit.read"
+    EXPORT_AUDIT = "audit.export"
+    VERIFY_AUDIT = "audit.verify"
+
+
+_SELF = frozenset({Relation.SELF})
+_CASE = frozenset({Relation.SELF, Relation.OWN_CASE})
+_CARE = frozenset({Relation.OWN_CASE, Relation.OWN_HOSPITAL})
+_HOUSE = frozenset({Relation.OWN_HOSPITAL})
+_EVERY = frozenset(Relation)
+
+_EVERYBODY = {
+    Action.READ_PROFILE: _SELF,
+    Action.CHANGE_PROFILE: _SELF,
+    Action.CHANGE_PASSWORD: _SELF,
+    Action.READ_SESSIONS: _SELF,
+    Action.END_SESSION: _SELF,
+    Action.LIST_MEMBERS: _EVERY,  # names and cities of the hospitals
+}
+
+_PATIENT = {
+    Action.READ_CONSENT: _SELF,
+    Action.CHANGE_CONSENT: _SELF,
+    Action.SUBMIT_CASE: _SELF,
+    Action.RETRY_CASE: _CASE,
+    Action.LIST_CASES: _SELF,
+    Action.VIEW_IMAGE: _CASE,
+    Action.READ_RESULT: _CASE,
+    Action.READ_REVIEW: _CASE,
+    Action.READ_SLOTS: _EVERY,
+    Action.BOOK_APPOINTMENT: _CASE,
+    Action.CHANGE_APPOINTMENT: _CASE,
+    Action.CANCEL_APPOINTMENT: _CASE,
+    Action.READ_APPOINTMENT: _CASE,
+    Action.SEND_MESSAGE: _CASE,
+    Action.READ_MESSAGES: _CASE,
+}
+
+_DOCTOR = {
+    Action.RETRY_CASE: _CARE,
+    Action.LIST_CASES: _HOUSE,
+    Action.VIEW_IMAGE: _CARE,
+    Action.READ_RESULT: _CARE,
+    Action.READ_WORKLIST: _HOUSE,
+    Action.SIGN_REVIEW: _CARE,
+    Action.READ_REVIEW: _CARE,
+    Action.OFFER_SLOT: _SELF,
+    Action.WITHDRAW_SLOT: _SELF,
+    Action.READ_SLOTS: _SELF | _HOUSE,
+    Action.BOOK_APPOINTMENT: _CARE,
+    Action.CHANGE_APPOINTMENT: _SELF | _CARE,
+    Action.CANCEL_APPOINTMENT: _SELF | _CARE,
+    Action.READ_APPOINTMENT: _SELF | _CARE,
+    Action.SEND_MESSAGE: _CARE,
+    Action.READ_MESSAGES: _CARE,
+    Action.READ_MODEL: _EVERY,  # which model answered, and its published figures
+}
+
+_HOSPITAL = {
+    Action.IMPORT_DATASET: _HOUSE,
+    Action.GENERATE_DATASET: _HOUSE,
+    Action.READ_DATASET: _HOUSE,
+    Action.DELETE_DATASET: _HOUSE,
+    Action.READ_NODE: _HOUSE,
+    Action.READ_RUN: _EVERY,  # the global metrics; a node's own ones are READ_NODE
+    Action.READ_MODEL: _EVERY,
+    Action.READ_MEMBER: _HOUSE,
+}
+
+_AUTHORITY = {
+    Action.MANAGE_ACCOUNTS: _EVERY,
+    Action.START_RUN: _EVERY,
+    Action.CONTROL_RUN: _EVERY,
+    Action.DROP_NODE: _EVERY,
+    Action.READ_RUN: _EVERY,
+    Action.READ_MODEL: _EVERY,
+    Action.PROMOTE_MODEL: _EVERY,
+    Action.ROLL_BACK_MODEL: _EVERY,
+    Action.READ_MEMBER: _EVERY,
+    Action.MANAGE_MEMBERS: _EVERY,
+    Action.REVOKE_CERTIFICATE: _EVERY,
+    Action.READ_AUDIT: _EVERY,
+    Action.EXPORT_AUDIT: _EVERY,
+    Action.VERIFY_AUDIT: _EVERY,
+}
+
+POLICY: Mapping[tuple[str, Action], frozenset[Relation]] = MappingProxyType(
+    {
+        (role, action): relations
+        for role, own in ((PATIENT, _PATIENT), (DOCTOR, _DOCTOR), (HOSPITAL, _HOSPITAL), (AUTHORITY, _AUTHORITY))
+        for action, relations in (_EVERYBODY | own).items()
+    }
+)
+
+
+def is_allowed(role: str, action: Action, relation: Relation) -> bool:
+    """Whether `role` may do `action` to an object to which it stands in `relation`; unknown roles may nothing."""
+    return relation in POLICY.get((role, action), frozenset())
+
+
+def as_markdown() -> str:
+    """Return the table for the documentation: a row per action, a column per role."""
+    lines = [f"| action | {' | '.join(ROLES)} |", f"|---|{'---|' * len(ROLES)}"]
+    for action in Action:
+        cells = [_cell(POLICY.get((role, action), frozenset())) for role in ROLES]
+        lines.append(f"| {action.value} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(relations: frozenset[Relation]) -> str:
+    if relations == _EVERY:
+        return "any"
+    return ", ".join(relation.value.replace("_", " ") for relation in Relation if relation in relations) or "-"

@@ -1,0 +1,132 @@
+"""`make test`: finds or sets up a browser and a MySQL, then runs the linter, the type checker and the tests.
+
+What cannot be had is named in one line, together with the tests that are left out for it.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pymysql
+
+ROOT = Path(__file__).resolve().parent.parent
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+IMAGES = ROOT.parent / "shared" / "data"
+
+
+def _apt_install(package: str) -> bool:
+    """Install a Debian package when this user may; return whether it worked."""
+    if shutil.which("apt-get") is None:
+        return False
+    prefix = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    print(f"installing Debian's package {package} ...", flush=True)
+    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", package]):
+        try:
+            done = subprocess.run([*prefix, *command], env=environment, capture_output=True, check=False)
+        except OSError:
+            return False
+    return done.returncode == 0
+
+
+def find_browser() -> str | None:
+    """Return the path of a Chromium, installing Debian's package if none is there, or None."""
+    named = os.environ.get("CHROMIUM")
+    found = named or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None and _apt_install("chromium"):
+        found = shutil.which("chromium")
+    return found
+
+
+def _answers(port: int) -> bool:
+    try:
+        pymysql.connect(host="127.0.0.1", port=port, user="root", connect_timeout=3).close()
+    except pymysql.MySQLError:
+        return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _server_binary() -> str | None:
+    """Return the path of a MariaDB or MySQL server program (they often live in sbin), or None."""
+    places = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
+    return shutil.which("mariadbd", path=places)
+
+
+@contextmanager
+def mysql_server() -> Iterator[str | None]:
+    """Yield the URL of a MySQL (named, on the default port, or a throw-away server), or None."""
+    if named := os.environ.get("TEST_DATABASE_URL"):
+        yield named
+        return
+    if _answers(3306):
+        yield "mysql+pymysql://root@127.0.0.1:3306/"
+        return
+    binary = _server_binary() or (_apt_install("mariadb-server") and _server_binary()) or None
+    if binary is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="hemaseal-mysql-") as folder:
+        user = ["--user=root"] if os.geteuid() == 0 else []
+        data = ["--no-defaults", *user, f"--datadir={folder}/data"]
+        subprocess.run(
+            ["mariadb-install-db", *data, "--auth-root-authentication-method=normal"], check=True, capture_output=True
+        )
+        port = _free_port()
+        with Path(folder, "log").open("wb") as log:
+            server = subprocess.Popen(
+                [binary, *data, f"--socket={folder}/s", f"--port={port}", "--bind-address=127.0.0.1"],
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            deadline = time.monotonic() + 60
+            while not _answers(port) and time.monotonic() < deadline:
+                time.sleep(0.2)
+            yield f"mysql+pymysql://root@127.0.0.1:{port}/" if _answers(port) else None
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def main(arguments: list[str]) -> int:
+    """Run every check; return the first failing exit status."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    if browser := find_browser():
+        environment["CHROMIUM"] = browser
+    else:
+        print("no Chromium here and none could be installed: tests/browser is left out")
+    if "HEMASEAL_TEST_IMAGES" not in environment and IMAGES.is_dir():
+        environment["HEMASEAL_TEST_IMAGES"] = str(IMAGES)
+    with mysql_server() as url:
+        if url:
+            environment["TEST_DATABASE_URL"] = url
+        else:
+            print("no MySQL here and none could be installed: the [mysql] half of tests/integration is left out")
+        for check in (
+            ["ruff", "check", "."],
+            ["ruff", "format", "--check", "."],
+            ["mypy"],
+            ["pytest", "-n", "2", "--dist", "loadfile", *arguments],
+        ):
+            print("$", *check, flush=True)
+            status = subprocess.run([sys.executable, "-m", *check], cwd=ROOT, env=environment, check=False).returncode
+            if status:
+                return status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,219 @@
+"""A small federation for tests: throw-away keys, tiny data sets, and a second learner that needs no TensorFlow.
+
+`SoftmaxLearner` is a real learner of its own (multinomial logistic regression on coarse pixels, gradient descent in
+NumPy); it takes the place of `KerasLearner` behind the same port, so that the protocol is tested in milliseconds.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.clock import FixedClock
+from core.imaging.datasets import DatasetArrays, Part
+from core.learning.metric_sums import Vector, length_of, sums_of
+from core.learning.orders import (
+    AGGREGATION,
+    APP,
+    AUTHORITY,
+    COORDINATOR,
+    AggregationMode,
+    Member,
+    RunOptions,
+    sign_order,
+)
+from core.learning.training import Progress, ShouldStop, TrainingOptions, TrainingReport
+from core.learning.weights import Weights, encode_weights
+from core.studies import LEUKEMIA
+from federated.aggregation.enclave import AggregationEnclave
+from federated.coordinator import Coordinator
+from federated.ledger import MemoryLedger
+from federated.node import TrainingNode
+from federated.notary import Notary
+from federated.store import MemoryRunStore
+from federated.throwaway import ThrowAwayKeys
+from federated.timing import Stopwatch
+from federated.transport.inprocess import InProcessHost
+from security.identity import Identity
+
+SIDE = LEUKEMIA.input_size
+SLUGS = ("east", "north", "south", "west")
+POOL = 12
+RUN = "0123456789abcdef0123456789abcdef"
+
+
+class SoftmaxLearner:
+    """Multinomial logistic regression on mean-pooled pixels."""
+
+    def initial(self, seed: int) -> Weights:
+        """Small random weights."""
+        rng = np.random.default_rng(seed)
+        inputs = (SIDE // POOL) ** 2 * 3
+        return {
+            "softmax/kernel": rng.normal(0, 0.01, (inputs, 2)).astype(np.float32),
+            "softmax/bias": np.zeros(2, np.float32),
+        }
+
+    def fit(
+        self,
+        weights: Weights,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        options: TrainingOptions,
+        *,
+        should_stop: ShouldStop,
+        progress: Progress,
+    ) -> tuple[Weights, TrainingReport]:
+        """Full-batch gradient descent, one step an epoch."""
+        kernel, bias = weights["softmax/kernel"].copy(), weights["softmax/bias"].copy()
+        inputs, targets, loss, done, stopped = _pooled(images), np.eye(2)[labels], float("nan"), 0, False
+        for done in range(1, options.epochs + 1):
+            if should_stop():
+                stopped = True
+                break
+            logits = inputs @ kernel + bias
+            shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+            probabilities = shifted / shifted.sum(axis=1, keepdims=True)
+            loss = float(-np.log((probabilities * targets).sum(axis=1) + 1e-12).mean())
+            error = (probabilities - targets) / len(labels)
+            kernel -= (0.5 * inputs.T @ error).astype(np.float32)
+            bias -= (0.5 * error.sum(axis=0)).astype(np.float32)
+            progress(done, options.epochs, loss)
+        new = {"softmax/kernel": kernel, "softmax/bias": bias}
+        return new, TrainingReport(images=len(labels), steps=done, loss=loss, stopped=stopped)
+
+    def evaluate(self, weights: Weights, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Vector:
+        """Metric sums of the logits."""
+        if len(labels) == 0:
+            return np.zeros(length_of(2))
+        logits = _pooled(images) @ weights["softmax/kernel"] + weights["softmax/bias"]
+        return sums_of(logits.astype(np.float32), labels, LEUKEMIA)
+
+    def export(self, weights: Weights) -> bytes:
+        """The weights themselves: this learner has no other serving form."""
+        return encode_weights(weights, {})
+
+
+def _pooled(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    cells = images.reshape(len(images), SIDE // POOL, POOL, SIDE // POOL, POOL, 3).mean(axis=(2, 4))
+    return (cells.reshape(len(images), -1) / 255 - 0.5).astype(np.float32)
+
+
+def tiny_data(seed: int, *, patients: int = 6, cells: int = 4) -> DatasetArrays:
+    """Noise in which positive images are a little darker; a third of the patients in each part."""
+    rng = np.random.default_rng(seed)
+    count = patients * cells
+    labels = np.tile(np.array([0, 1], np.int64), count)[:count]
+    images = rng.integers(60, 256, (count, SIDE, SIDE, 3))
+    images[labels == 1] -= 40
+    parts = np.sort(np.arange(patients) % len(Part))
+    return DatasetArrays(
+        images=np.clip(images, 0, 255).astype(np.uint8),
+        labels=labels,
+        patients=tuple(f"p{seed}-{number // cells}" for number in range(count)),
+        parts=np.repeat(parts, cells).astype(np.uint8),
+    )
+
+
+def without(data: DatasetArrays, part: Part, label: int | None = None) -> DatasetArrays:
+    """The same data set without the images of a part, or without those of one class in it."""
+    drop = (data.parts == list(Part).index(part)) & (True if label is None else data.labels == label)
+    patients = tuple(name for name, out in zip(data.patients, drop, strict=True) if not out)
+    return DatasetArrays(
+        images=data.images[~drop], labels=data.labels[~drop], patients=patients, parts=data.parts[~drop]
+    )
+
+
+def options_for(
+    data: dict[str, DatasetArrays], *, mode: AggregationMode = AggregationMode.SEALED, rounds: int = 2, minimum: int = 3
+) -> RunOptions:
+    """Options of a run over hospitals, each with one data set named after it."""
+    return RunOptions(
+        study=LEUKEMIA.code,
+        mode=mode,
+        rounds=rounds,
+        members=tuple(
+            Member(
+                party=f"{slug}.training",
+                dataset=slug,
+                images=len(arrays.part(Part.TRAINING)),
+                validation=len(arrays.part(Part.VALIDATION)),
+            )
+            for slug, arrays in data.items()
+        ),
+        minimum_members=minimum,
+        training=TrainingOptions(epochs=3),
+        architecture="softmax",
+    )
+
+
+@dataclass
+class Federation:
+    """Everything that a test needs to play a run; the test, not any party, holds it all."""
+
+    folder: Path
+    mode: AggregationMode = AggregationMode.SEALED
+    rounds: int = 2
+    minimum: int = 3
+    clinical: bool = False
+    clock: FixedClock = field(default_factory=FixedClock)
+    down: set[str] = field(default_factory=set)
+    should_stop: Callable[[], bool] = lambda: False
+
+    def __post_init__(self) -> None:
+        """Make keys, data, parties, store."""
+        self.keys = ThrowAwayKeys(self.folder, clock=self.clock)
+        self.identities: dict[str, Identity] = {
+            party: self.keys.enrol(party)
+            for party in (AUTHORITY, APP, COORDINATOR, AGGREGATION, *(f"{slug}.training" for slug in SLUGS))
+        }
+        self.data = {slug: tiny_data(number) for number, slug in enumerate(SLUGS)}
+        self.options = options_for(self.data, mode=self.mode, rounds=self.rounds, minimum=self.minimum)
+        self.store = MemoryRunStore(clock=self.clock)
+        self.learner = SoftmaxLearner()
+        self.nodes = {slug: self.node(slug) for slug in SLUGS}
+        self.enclave = AggregationEnclave(notary=self.notary(AGGREGATION), ledger=MemoryLedger())
+
+    def notary(self, party: str) -> Notary:
+        """A party's cryptography."""
+        return Notary(
+            self.identities[party], self.keys.trust(), study=LEUKEMIA.code, clock=self.clock, watch=Stopwatch()
+        )
+
+    def node(self, slug: str) -> TrainingNode:
+        """A hospital's node."""
+        return TrainingNode(
+            notary=self.notary(f"{slug}.training"),
+            ledger=MemoryLedger(),
+            learner=self.learner,
+            dataset=slug,
+            data=self.data[slug],
+            clinical=self.clinical,
+            should_stop=self.should_stop,
+        )
+
+    def order(self, run: str = RUN) -> bytes:
+        """The authority's signed order."""
+        return sign_order(self.options, run=run, signer=self.identities[AUTHORITY])
+
+    def host(self) -> InProcessHost:
+        """The parties' machines."""
+        return InProcessHost([*self.nodes.values(), self.enclave], is_down=lambda party: party in self.down)
+
+    def coordinator(self, host: InProcessHost, run: str = RUN) -> Coordinator:
+        """A coordinator for the run."""
+        return Coordinator(
+            notary=self.notary(COORDINATOR),
+            run=run,
+            order=self.order(run),
+            transport=host.transport,
+            store=self.store,
+            directory=self.keys.board,
+        )
+
+    def play(self, run: str = RUN) -> str:
+        """Play the run and return how it ended."""
+        with self.host() as host:
+            return self.coordinator(host, run).play().value

@@ -1,0 +1,128 @@
+"""One image, one answer."""
+
+import hashlib
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from core.diagnosis.bundle import ServingModel
+from core.diagnosis.heatmap import colour_stops, is_blank, lay_over, overlay_png
+from core.diagnosis.predictor import Outcome, Predictor
+from core.errors import CheckpointRefused
+from core.imaging.preprocess import normalise, preprocess
+from core.studies import LEUKEMIA
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    """Soft noise, wider than high."""
+    noise = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+    return np.asarray(cv2.resize(noise, (200, 160), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def read_png(data: bytes, flags: int) -> np.ndarray:
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    assert picture is not None
+    return np.asarray(picture)
+
+
+def with_rule(model: ServingModel, **rule: float) -> ServingModel:
+    return replace(model, manifest=replace(model.manifest, **rule))  # type: ignore[arg-type]
+
+
+def test_probabilities_are_the_networks_at_the_models_temperature(
+    serving_model: ServingModel, image: np.ndarray
+) -> None:
+    answer = Predictor(serving_model).predict(image)
+    runner = Interpreter(model_content=serving_model.litert).get_signature_runner()
+    logits = runner(image=normalise(preprocess(image, LEUKEMIA.input_size)[np.newaxis]))["logits"][0]
+    scaled = np.exp(logits / serving_model.manifest.temperature)
+    np.testing.assert_allclose(answer.probabilities, scaled / scaled.sum(), rtol=1e-5)
+    assert answer.positive_probability == pytest.approx(answer.probabilities[1])
+
+
+def test_the_answer_follows_the_threshold_and_its_band(serving_model: ServingModel, image: np.ndarray) -> None:
+    p = Predictor(serving_model).predict(image).positive_probability
+    low, high = p / 2, (1 + p) / 2
+    cases = [
+        ({"threshold": low, "uncertain_low": low, "uncertain_high": low}, Outcome.POSITIVE, 1, p),
+        ({"threshold": high, "uncertain_low": high, "uncertain_high": high}, Outcome.NEGATIVE, 0, 1 - p),
+        ({"threshold": low, "uncertain_low": low, "uncertain_high": high}, Outcome.UNCERTAIN, 1, p),
+        ({"threshold": high, "uncertain_low": low, "uncertain_high": high}, Outcome.UNCERTAIN, 0, 1 - p),
+    ]
+    for rule, outcome, label, confidence in cases:
+        answer = Predictor(with_rule(serving_model, alarm_threshold=1.0, **rule)).predict(image)
+        assert (answer.outcome, answer.label_index) == (outcome, label)
+        assert answer.confidence == pytest.approx(confidence)
+
+
+def test_the_same_image_gets_the_same_answer_again(serving_model: ServingModel, image: np.ndarray) -> None:
+    predictor = Predictor(serving_model)
+    first = predictor.predict(image)
+    predictor.predict(255 - image)
+    again = predictor.predict(image)
+    assert again.probabilities == first.probabilities
+    np.testing.assert_array_equal(again.heat_map, first.heat_map)
+
+
+def test_the_heat_map_covers_the_networks_square_within_its_scale(
+    serving_model: ServingModel, image: np.ndarray
+) -> None:
+    heat_map = Predictor(serving_model).predict(image).heat_map
+    assert heat_map.shape == (LEUKEMIA.input_size, LEUKEMIA.input_size)
+    assert heat_map.dtype == np.float32
+    assert heat_map.min() >= 0
+    assert heat_map.max() <= 1
+
+
+def test_any_size_of_image_is_answered(serving_model: ServingModel) -> None:
+    predictor = Predictor(serving_model)
+    for height, width in ((1, 1), (5, 300), (96, 96), (700, 500)):
+        answer = predictor.predict(np.full((height, width, 3), 128, np.uint8))
+        assert sum(answer.probabilities) == pytest.approx(1)
+
+
+def test_a_network_that_cannot_be_loaded_is_refused(serving_model: ServingModel) -> None:
+    junk = b"not a network"
+    manifest = replace(serving_model.manifest, litert_sha256=hashlib.sha256(junk).hexdigest())
+    with pytest.raises(CheckpointRefused, match="loaded"):
+        Predictor(ServingModel(manifest=manifest, litert=junk))
+
+
+def test_an_overlay_is_see_through_where_nothing_was_found() -> None:
+    heat_map = np.zeros((96, 96), np.float32)
+    heat_map[40:60, 40:60] = 1.0
+    overlay = read_png(overlay_png(heat_map), cv2.IMREAD_UNCHANGED)
+    assert overlay.shape == (96, 96, 4)
+    assert overlay[0, 0, 3] == 0
+    assert overlay[50, 50, 3] > 100
+
+
+def test_laying_over_changes_only_the_square_that_the_network_saw(image: np.ndarray) -> None:
+    full = np.ones((96, 96), np.float32)
+    result = read_png(lay_over(image, overlay_png(full)), cv2.IMREAD_COLOR)[:, :, ::-1]
+    changed = (result != image).any(axis=2)
+    assert result.shape == image.shape
+    assert not changed[:, :20].any()
+    assert not changed[:, 180:].any()
+    assert changed[:, 20:180].mean() > 0.9
+    with pytest.raises(ValueError, match="RGBA"):
+        lay_over(image, b"no picture")
+
+
+def test_a_heat_map_without_evidence_is_known_to_be_blank() -> None:
+    empty = np.zeros((8, 8), np.float32)
+    spot = empty.copy()
+    spot[3, 3] = 0.5
+    assert is_blank(overlay_png(empty))
+    assert not is_blank(overlay_png(spot))
+
+
+def test_the_colour_bar_runs_from_dark_to_light_and_from_nothing_to_one() -> None:
+    stops = colour_stops(5)
+    brightness = [sum(int(colour[i : i + 2], 16) for i in (1, 3, 5)) for _, colour in stops]
+    assert [value for value, _ in stops] == pytest.approx([0, 0.25, 0.5, 0.75, 1])
+    assert brightness == sorted(brightness)

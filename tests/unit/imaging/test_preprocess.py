@@ -1,0 +1,80 @@
+"""One way from pixels to network input."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from core.imaging.preprocess import (
+    DEFAULT,
+    PREPROCESSING,
+    Preprocessing,
+    apply_bilateral,
+    apply_clahe,
+    normalise,
+    preprocess,
+    square_window,
+)
+from tests.unit.imaging.pictures import cell
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(1, 3), st.just(4), st.just(4), st.just(3))))
+def test_each_image_is_stretched_to_zero_and_one_over_all_its_channels(batch: np.ndarray) -> None:
+    result = normalise(batch)
+    assert result.dtype == np.float32
+    for image, stretched in zip(batch.astype(float), result, strict=True):
+        span = image.max() - image.min()
+        expected = (image - image.min()) / span if span else np.zeros_like(image)
+        assert np.allclose(stretched, expected, atol=1e-6)
+
+
+def test_an_image_of_the_batch_is_not_changed_by_its_neighbours() -> None:
+    one, two = cell(1, side=32), cell(2, side=32) // 2
+    assert np.array_equal(normalise(np.stack([one, two]))[0], normalise(one[None])[0])
+
+
+@given(st.integers(1, 90), st.integers(1, 90))
+def test_the_centred_square_is_what_the_network_sees(height: int, width: int) -> None:
+    top, left, side = square_window(height, width)
+    assert side == min(height, width)
+    assert abs((height - side) - 2 * top) <= 1
+    assert abs((width - side) - 2 * left) <= 1
+    assert preprocess(np.zeros((height, width, 3), np.uint8), 16).shape == (16, 16, 3)
+
+
+def test_a_wide_picture_loses_its_sides_and_is_not_squashed() -> None:
+    square = cell(3)
+    wide = np.hstack([np.zeros((160, 40, 3), np.uint8), square, np.zeros((160, 40, 3), np.uint8)])
+    assert np.array_equal(preprocess(wide, 96), preprocess(square, 96))
+
+
+def test_a_picture_of_the_right_size_passes_unchanged() -> None:
+    square = cell(4, side=96)
+    assert np.array_equal(preprocess(square, 96), square)
+
+
+@pytest.mark.parametrize("enhance", [apply_clahe, apply_bilateral])
+def test_enhancement_changes_values_but_neither_shape_nor_type(enhance: object) -> None:
+    square = cell(5, side=96)
+    result = enhance(square)  # type: ignore[operator]
+    assert (result.shape, result.dtype) == (square.shape, square.dtype)
+    assert not np.array_equal(result, square)
+
+
+def test_clahe_raises_contrast_and_bilateral_lowers_noise() -> None:
+    square = cell(6, side=96)
+    assert apply_clahe(square).std() > square.std()
+    flat = np.full((96, 96, 3), 128, np.uint8) + np.random.default_rng(0).integers(0, 9, (96, 96, 3), dtype=np.uint8)
+    assert apply_bilateral(flat).std() < flat.std()
+
+
+def test_every_choice_has_a_name_of_its_own() -> None:
+    choices = [
+        DEFAULT,
+        Preprocessing(clahe=True),
+        Preprocessing(clahe=True, clip_limit=3),
+        Preprocessing(bilateral=True),
+    ]
+    assert len({choice.version for choice in choices}) == len(choices)
+    assert DEFAULT.version == PREPROCESSING

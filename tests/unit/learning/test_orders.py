@@ -1,0 +1,63 @@
+"""Orders: what a run may be told, and what its signed form holds."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from core.errors import RunRefused
+from core.learning.orders import AggregationMode, Member, RunOptions, serving_party, slug_of, training_party
+from core.learning.training import TrainingOptions
+
+OPTIONS = RunOptions(
+    study="s01",
+    mode=AggregationMode.SEALED,
+    rounds=3,
+    members=(
+        Member(party="west.training", dataset="2", images=20, validation=4),
+        Member(party="east.training", dataset="1", images=10, validation=4),
+        Member(party="north.training", dataset="3", images=30, validation=4),
+    ),
+    training=TrainingOptions(epochs=2),
+    start_from="ab",
+)
+
+
+def test_options_survive_json_and_members_are_sorted() -> None:
+    again = RunOptions.from_json(json.loads(json.dumps(OPTIONS.to_json())))
+    assert again == OPTIONS
+    assert again.parties == ("east.training", "north.training", "west.training")
+    assert again.member("west.training").images == 20
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"rounds": 0}, "rounds"),
+        ({"rounds": 10_000}, "rounds"),
+        ({"minimum_members": 2}, "each of two could work out"),
+        ({"members": OPTIONS.members[:2]}, "2 hospitals were chosen"),
+        ({"minimum_members": 4}, "3 hospitals were chosen"),
+        ({"members": (*OPTIONS.members, OPTIONS.members[0])}, "once only"),
+        ({"members": (*OPTIONS.members[:2], replace(OPTIONS.members[2], images=0))}, "no training images"),
+        ({"members": (*OPTIONS.members[:2], replace(OPTIONS.members[2], validation=0))}, "no validation images"),
+    ],
+)
+def test_impossible_options_are_refused_with_the_reason(change: dict[str, object], reason: str) -> None:
+    with pytest.raises(RunRefused, match=reason):
+        replace(OPTIONS, **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("spoil", [{"mode": "open"}, {"members": 3}, {"training": {"epochs": 0}}, {"more": 1}])
+def test_json_that_is_no_order_is_refused(spoil: dict[str, object]) -> None:
+    with pytest.raises(RunRefused):
+        RunOptions.from_json({**OPTIONS.to_json(), **spoil})
+
+
+def test_each_mode_says_what_the_cloud_can_see() -> None:
+    assert "read every hospital's update" in AggregationMode.PLAIN.visible_to_cloud
+    assert "sizes and times only" in AggregationMode.SEALED.visible_to_cloud
+
+
+def test_parties_of_a_hospital_bear_its_slug() -> None:
+    assert slug_of(training_party("north")) == slug_of(serving_party("north")) == "north"

@@ -1,0 +1,168 @@
+"""Training of a real, small network: what goes in stays as it was, what comes out is better, and it ends when asked."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from core.errors import CheckpointRefused
+from core.imaging.preprocess import normalise
+from core.learning.architectures import ARCHITECTURES, DEFAULT_ARCHITECTURE, build
+from core.learning.augment import recolour, turn
+from core.learning.export import TOLERANCE, export_litert
+from core.learning.metric_sums import length_of, summarise
+from core.learning.training import Trainer, TrainingOptions, learning_rate
+from core.learning.weights import sha256_of
+from core.studies import LEUKEMIA
+
+SMALL = replace(LEUKEMIA, input_size=16)
+
+
+@pytest.fixture(scope="module")
+def trainer() -> Trainer:
+    """One compiled trainer for all tests, as in a worker; without XLA, whose compilation takes longer than they do."""
+    return Trainer(DEFAULT_ARCHITECTURE, SMALL, jit=False)
+
+
+@pytest.fixture(scope="module")
+def cells() -> tuple[np.ndarray, np.ndarray]:
+    """Noise; in positive images a dark square."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 80)
+    images = rng.integers(90, 255, (80, 16, 16, 3), np.uint8)
+    images[labels == 1, 4:12, 4:12] //= 3
+    return images, labels
+
+
+def test_initial_weights_depend_on_the_seed_alone(trainer: Trainer) -> None:
+    assert sha256_of(trainer.initial(3)) == sha256_of(trainer.initial(3))
+    assert sha256_of(trainer.initial(3)) != sha256_of(trainer.initial(4))
+
+
+def test_training_learns_and_leaves_the_weights_it_started_from_alone(
+    trainer: Trainer, cells: tuple[np.ndarray, np.ndarray]
+) -> None:
+    start = trainer.initial(0)
+    before = sha256_of(start)
+    steps: list[tuple[int, int]] = []
+    weights, report = trainer.fit(
+        start,
+        *cells,
+        TrainingOptions(epochs=4, batch=16, seed=1),
+        progress=lambda done, total, _loss: steps.append((done, total)),
+    )
+    assert sha256_of(start) == before
+    assert steps[-1] == (20, 20)
+    assert report.images == 80
+    assert summarise(trainer.evaluate(weights, *cells), SMALL).auc > 0.95
+
+
+def test_training_again_from_the_same_start_gives_the_same_weights(
+    trainer: Trainer, cells: tuple[np.ndarray, np.ndarray]
+) -> None:
+    options = TrainingOptions(epochs=1, batch=16, seed=5)
+    first, _ = trainer.fit(trainer.initial(0), *cells, options)
+    trainer.fit(trainer.initial(9), *cells, replace(options, seed=6))
+    again, _ = trainer.fit(trainer.initial(0), *cells, options)
+    for name, array in first.items():
+        np.testing.assert_allclose(array, again[name], atol=1e-5)
+
+
+def test_a_node_with_fewer_images_than_a_batch_trains_too(
+    trainer: Trainer, cells: tuple[np.ndarray, np.ndarray]
+) -> None:
+    images, labels = cells
+    _, report = trainer.fit(trainer.initial(0), images[:3], labels[:3], TrainingOptions(epochs=1, batch=16))
+    assert (report.images, report.steps) == (3, 1)
+
+
+def test_training_stops_between_steps_when_asked(trainer: Trainer, cells: tuple[np.ndarray, np.ndarray]) -> None:
+    asked = iter([False, False, True])
+    _, report = trainer.fit(
+        trainer.initial(0), *cells, TrainingOptions(epochs=5, batch=16), should_stop=lambda: next(asked)
+    )
+    assert report.stopped
+    assert report.steps == 2
+
+
+def test_evaluation_sums_add_up_over_parts(trainer: Trainer, cells: tuple[np.ndarray, np.ndarray]) -> None:
+    images, labels = cells
+    weights = trainer.initial(0)
+    parts = trainer.evaluate(weights, images[:70], labels[:70]) + trainer.evaluate(weights, images[70:], labels[70:])
+    np.testing.assert_allclose(parts, trainer.evaluate(weights, images, labels), rtol=1e-4, atol=1)
+    assert trainer.evaluate(weights, images[:0], labels[:0]).shape == (length_of(2),)
+
+
+def test_weights_of_another_network_are_refused(trainer: Trainer, cells: tuple[np.ndarray, np.ndarray]) -> None:
+    weights = trainer.initial(0)
+    weights.pop("head/bias")
+    with pytest.raises(CheckpointRefused):
+        trainer.fit(weights, *cells, TrainingOptions())
+    weights = trainer.initial(0)
+    weights["head/bias"] = np.array([np.nan, 0], np.float32)
+    with pytest.raises(CheckpointRefused):
+        trainer.evaluate(weights, *cells)
+
+
+def test_images_and_labels_that_do_not_fit_the_study_are_refused(
+    trainer: Trainer, cells: tuple[np.ndarray, np.ndarray]
+) -> None:
+    images, labels = cells
+    for x, y in ((images[:, :8], labels), (images, labels + 1), (images[:0], labels[:0]), (images / 255, labels)):
+        with pytest.raises(ValueError, match=r"expected|labels"):
+            trainer.fit(trainer.initial(0), x, y, TrainingOptions())  # type: ignore[arg-type]  # one is float64
+
+
+def test_options_that_cannot_train_are_refused() -> None:
+    for wrong in ({"epochs": 0}, {"batch": 0}, {"learning_rate": 0.0}, {"label_smoothing": 1.0}):
+        with pytest.raises(ValueError, match="must be"):
+            TrainingOptions(**wrong)
+
+
+def test_the_learning_rate_falls_over_the_rounds_as_in_one_long_training() -> None:
+    central = TrainingOptions(epochs=15)
+    rounds = [TrainingOptions(epochs=3).for_round(number, 5, seed=number) for number in range(1, 6)]
+    for number, options in enumerate(rounds):
+        late = 29  # after the warm-up of a fresh start
+        assert learning_rate(options, late, per_epoch=30) == learning_rate(central, number * 90 + late, per_epoch=30)
+    assert learning_rate(rounds[-1], 89, per_epoch=30) < 0.02 * central.learning_rate
+    assert learning_rate(rounds[2], 0, per_epoch=30) < learning_rate(rounds[2], 25, per_epoch=30)
+
+
+def test_the_logits_are_the_mean_of_the_activation_map() -> None:
+    model = build(DEFAULT_ARCHITECTURE, input_size=32, classes=3)
+    logits, cam, features = (np.asarray(x) for x in model(np.random.default_rng(0).random((2, 32, 32, 3), np.float32)))
+    np.testing.assert_allclose(logits, cam.mean(axis=(1, 2)), atol=1e-5)
+    kernel, bias = (np.asarray(w) for w in model.get_layer("head").weights)
+    np.testing.assert_allclose(logits, features @ kernel + bias, atol=1e-5)
+
+
+def test_unknown_architectures_and_sizes_are_refused() -> None:
+    for name, size, classes in (("unknown", 96, 2), (DEFAULT_ARCHITECTURE, 8, 2), (DEFAULT_ARCHITECTURE, 96, 1)):
+        with pytest.raises(ValueError, match=r"unknown|at least"):
+            build(name, input_size=size, classes=classes)
+    assert DEFAULT_ARCHITECTURE in ARCHITECTURES
+
+
+def test_litert_answers_like_keras(trainer: Trainer, cells: tuple[np.ndarray, np.ndarray]) -> None:
+    weights = trainer.initial(2)
+    runner = Interpreter(model_content=export_litert(weights, DEFAULT_ARCHITECTURE, SMALL)).get_signature_runner()
+    images = cells[0][:5]
+    got = np.concatenate([runner(image=normalise(images[i : i + 1]))["logits"] for i in range(5)])
+    np.testing.assert_allclose(got, trainer.logits(weights, images), atol=TOLERANCE * 10)
+    weights.pop("head/bias")
+    with pytest.raises(CheckpointRefused):
+        export_litert(weights, DEFAULT_ARCHITECTURE, SMALL)
+
+
+def test_turning_only_moves_pixels_and_recolouring_stays_in_range() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (16, 8, 8, 3), np.uint8)
+    turned = turn(images, rng)
+    assert not np.array_equal(turned, images)
+    for before, after in zip(images, turned, strict=True):
+        assert sorted(map(tuple, before.reshape(-1, 3))) == sorted(map(tuple, after.reshape(-1, 3)))
+    batch = recolour((images / 255).astype(np.float32), rng)
+    assert batch.min() >= 0
+    assert batch.max() <= 1

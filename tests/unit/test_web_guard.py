@@ -1,0 +1,80 @@
+"""What stands before Streamlit, asked directly: closed paths, guarded files, headers and the first cookie."""
+
+import asyncio
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from pages._ui.cookies import BROWSER_COOKIE
+from pages._ui.web_guard import MediaGuard, SecureHeaders, content_security_policy
+
+
+async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"content"})
+
+
+def ask(path: str, *, method: str = "GET", cookie: str = "", behind_tls: bool = False) -> tuple[int, dict[str, str]]:
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "query_string": b"",
+        "headers": [(b"cookie", cookie.encode())] if cookie else [],
+    }
+    asyncio.run(SecureHeaders(MediaGuard(inner), behind_tls=behind_tls)(scope, receive, send))
+    return sent[0]["status"], {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+
+
+@pytest.mark.parametrize("path", ["/media", "/media/x.png", "/_stcore/upload_file/a/b"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
+def test_no_file_is_served_or_taken_without_a_session_cookie(path: str, method: str) -> None:
+    status, headers = ask(path, method=method)
+
+    assert status == 403
+    assert headers["cache-control"] == "private, no-store"
+
+
+@pytest.mark.parametrize("path", ["/_stcore/metrics", "/_stcore/agent/interact", "/_stcore/script-health-check"])
+def test_what_tells_of_the_process_is_closed(path: str) -> None:
+    assert ask(path)[0] == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/upload", "/static/media/font.woff2", "/_stcore/health", "/mediation"])
+def test_pages_fonts_and_health_stay_open(path: str) -> None:
+    assert ask(path)[0] == 200
+
+
+def test_the_first_page_marks_the_browser_and_later_ones_do_not() -> None:
+    first = ask("/")[1]["set-cookie"]
+
+    assert first.startswith(f"{BROWSER_COOKIE}=")
+    assert "HttpOnly" in first
+    assert "SameSite=Strict" in first
+    assert "Secure" not in first
+    assert "set-cookie" not in ask("/", cookie=f"{BROWSER_COOKIE}=mark")[1]
+    assert "set-cookie" not in ask("/_stcore/health")[1]
+
+
+def test_behind_tls_the_cookie_is_secure_and_the_browser_keeps_to_tls() -> None:
+    headers = ask("/", behind_tls=True)[1]
+
+    assert "; Secure" in headers["set-cookie"]
+    assert headers["strict-transport-security"].startswith("max-age=")
+
+
+def test_the_policy_allows_scripts_of_this_server_only() -> None:
+    rules = dict(rule.split(" ", 1) for rule in content_security_policy().split("; "))
+
+    assert rules["frame-ancestors"] == "'none'"
+    assert rules["script-src"].startswith("'self' 'sha256-")
+    assert "unsafe" not in rules["script-src"]
+    assert rules["connect-src"] == "'self'"
