@@ -156,7 +156,7 @@ class Coordinator:
             party: pack(headers[party], question.requests[party], notary=self._notary, briefing=briefing)
             for party in question.requests
         }
-        for delivery in self._transport.exchange(letters):
+        for delivery in self._transport.exchange(letters.items()):
             party, reply = delivery.party, self._read(delivery, headers[delivery.party], question)
             facts = {
                 "step": question.step.value,

@@ -5,7 +5,9 @@ this signed order only: nobody but the authority can switch a run to another mod
 must cover, or name other members.
 """
 
+import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -14,6 +16,15 @@ from typing import Any, Self
 
 from core.errors import RunRefused
 from core.learning.architectures import DEFAULT_ARCHITECTURE
+from core.learning.run_choices import (
+    DEFAULT_CLIP,
+    MAX_CLIP,
+    Combining,
+    CombiningRule,
+    PrivacyOptions,
+    RoundRules,
+    ServerOptions,
+)
 from core.learning.training import TrainingOptions
 from core.studies import Study
 from security.certificates import Trust
@@ -51,6 +62,7 @@ class AggregationMode(StrEnum):
 
     PLAIN = "plain"
     SEALED = "sealed"
+    BLIND = "blind"
 
     @property
     def visible_to_cloud(self) -> str:
@@ -66,6 +78,10 @@ _VISIBLE = {
     AggregationMode.SEALED: (
         "The cloud sees sizes and times only; one separate process, the aggregation enclave, can open each "
         "hospital's update."
+    ),
+    AggregationMode.BLIND: (
+        "The cloud adds masked numbers and can read neither a hospital's update nor the sum nor the model; it sees "
+        "sizes and times."
     ),
 }
 
@@ -101,6 +117,11 @@ class RunOptions:
         architecture: key of `core.learning.architectures.ARCHITECTURES`.
         seed: of the first weights, and with round and party of each node's shuffling.
         start_from: SHA-256 of the signed lineage of the model to continue from; empty to start from new weights.
+        combining: how updates become one; `blind` knows the mean only.
+        server: what is done with the combined update.
+        privacy: differential privacy of local training, or None.
+        round_rules: who is asked in a round, for how long, and what a failure means.
+        clip: largest change of one weight in one round that `blind` carries; larger ones are cut to it.
     """
 
     study: str
@@ -112,6 +133,11 @@ class RunOptions:
     architecture: str = DEFAULT_ARCHITECTURE
     seed: int = 0
     start_from: str = ""
+    combining: Combining = field(default_factory=Combining)
+    server: ServerOptions = field(default_factory=ServerOptions)
+    privacy: PrivacyOptions | None = None
+    round_rules: RoundRules = field(default_factory=RoundRules)
+    clip: float = DEFAULT_CLIP
 
     def __post_init__(self) -> None:
         """Refuse orders that cannot be carried out.
@@ -133,11 +159,22 @@ class RunOptions:
             raise RunRefused("a data set has no training images")
         if any(member.validation < 1 for member in self.members):
             raise RunRefused("a data set has no validation images")
+        if not 0 < self.clip <= MAX_CLIP:
+            raise RunRefused(f"the largest change of a weight must be above 0 and at most {MAX_CLIP:g}")
+        if self.mode is AggregationMode.BLIND and self.combining.rule is not CombiningRule.MEAN:
+            raise RunRefused("in blind mode nobody sees a single update, so updates can only be averaged")
 
     @property
     def parties(self) -> tuple[str, ...]:
         """The members' training parties, sorted."""
         return tuple(member.party for member in self.members)
+
+    def participants(self, round_number: int) -> tuple[str, ...]:
+        """Return the parties that a round asks, sorted: the same for everybody who holds the order."""
+        share = math.ceil(self.round_rules.participation * len(self.members))
+        asked = max(share, self.minimum_members)
+        drawn = sorted(self.parties, key=lambda party: _draw(self.seed, round_number, party))
+        return tuple(sorted(drawn[:asked]))
 
     def member(self, party: str) -> Member:
         """Return one member.
@@ -166,9 +203,17 @@ class RunOptions:
             fields["mode"] = AggregationMode(fields["mode"])
             fields["members"] = tuple(Member(**member) for member in fields["members"])
             fields["training"] = TrainingOptions(**fields["training"])
+            fields["combining"] = Combining(**fields["combining"])
+            fields["server"] = ServerOptions(**fields["server"])
+            fields["privacy"] = None if fields["privacy"] is None else PrivacyOptions(**fields["privacy"])
+            fields["round_rules"] = RoundRules(**fields["round_rules"])
             return cls(**fields)
         except (KeyError, TypeError, ValueError) as error:
             raise RunRefused("the run's options cannot be read") from error
+
+
+def _draw(seed: int, round_number: int, party: str) -> bytes:
+    return hashlib.sha256(f"participants/{seed}/{round_number}/{party}".encode()).digest()
 
 
 def check_validation(study: Study, counts: Iterable[Sequence[int]]) -> None:

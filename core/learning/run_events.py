@@ -54,6 +54,12 @@ class FailureCode(StrEnum):
     TOO_FEW = "too-few-members"
     FIRST_WEIGHTS = "first-weights"
     ROSTER = "other-members"
+    LATE = "late"
+    PRIVACY_BUDGET = "privacy-budget"
+    SHARE = "share"
+    SURVIVORS = "survivors"
+    SUM = "sum"
+    GROUP = "group-key"
 
     @property
     def text(self) -> str:
@@ -80,5 +86,11 @@ _TEXTS = {
     FailureCode.FIGURES: "its validation figures are impossible",
     FailureCode.FIRST_WEIGHTS: "drew other first weights than most members did from the order's seed",
     FailureCode.ROSTER: "the figures of this round were summed up before, over other members than now",
+    FailureCode.LATE: "was not ready in time",
+    FailureCode.PRIVACY_BUDGET: "its privacy budget for this data set is spent, so it takes no further part",
+    FailureCode.SHARE: "a share of a secret is not the one that was committed to",
+    FailureCode.SURVIVORS: "the set of surviving members is too small, changed, or not the one that others signed",
+    FailureCode.SUM: "the sum is not that of the members' uploads",
+    FailureCode.GROUP: "the group key is missing, does not open, or a member of its group was revoked",
     FailureCode.TOO_FEW: "too few members are left for a sum that hides each of them",
 }

@@ -27,6 +27,7 @@ Progress = Callable[[int, int, float], None]
 ShouldStop = Callable[[], bool]
 
 EVALUATION_BATCH = 64
+MAX_PROXIMAL = 10.0
 WEIGHT_DECAY = 1e-2
 """Decoupled weight decay of kernels (Loshchilov and Hutter 2019), compiled into the step."""
 
@@ -44,6 +45,7 @@ class TrainingOptions:
         label_smoothing: share of the target spread over all classes; single-cell labels are not beyond doubt.
         augment: turn, mirror and recolour images.
         seed: of shuffling and augmentation.
+        proximal: weight of FedProx's pull towards the weights that training began with (Li et al. 2020); 0 for none.
     """
 
     epochs: int = 3
@@ -54,9 +56,12 @@ class TrainingOptions:
     label_smoothing: float = 0.05
     augment: bool = True
     seed: int = 0
+    proximal: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse values that cannot train."""
+        if not 0 <= self.proximal <= MAX_PROXIMAL:
+            raise ValueError(f"proximal must be in [0, {MAX_PROXIMAL:g}]")
         if self.epochs < 1 or self.batch < 1 or self.first_epoch < 0 or self.planned_epochs < 0:
             raise ValueError("epochs and batch must be at least 1, first_epoch and planned_epochs at least 0")
         if not 0 < self.learning_rate < 1 or not 0 <= self.label_smoothing < 1:

@@ -1,6 +1,6 @@
 """The transport port: letters out, deliveries back. A missing answer is a delivery with a code, never an exception."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,8 +25,15 @@ class Delivery:
 class Transport(Protocol):
     """Carries bytes between the coordinator and the parties; knows nothing of what they mean."""
 
-    def exchange(self, letters: Mapping[str, bytes]) -> Iterator[Delivery]:
+    def exchange(self, letters: Iterable[tuple[str, bytes]], *, deadline_s: float = 0.0) -> Iterator[Delivery]:
         """Send each party its letter and yield one delivery for each, as they come.
+
+        Letters are drawn one by one and deliveries should be read as they come, so that neither end needs to hold all
+        of them. What arrives after the exchange has ended is nobody's.
+
+        Args:
+            letters: party and bytes, each party once.
+            deadline_s: after so many seconds, parties that have not answered are delivered as `LATE`; 0 for no limit.
 
         Raises:
             TransportClosed: the transport is gone, so nothing will come.

@@ -6,9 +6,11 @@ cores. No reference leads from the coordinator's end to the host, to a party, or
 """
 
 import logging
+import math
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -20,6 +22,8 @@ from federated.transport.base import Delivery, TransportClosed
 log = logging.getLogger(__name__)
 
 _POLL_S = 1.0
+_IN_FLIGHT = 16
+"""Letters that wait for an answer at most, so that thousands of members need no more memory than a few."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +42,38 @@ class InProcessTransport:
         self._lines = lines
         self._ticket = 0
 
-    def exchange(self, letters: Mapping[str, bytes]) -> Iterator[Delivery]:
+    def exchange(self, letters: Iterable[tuple[str, bytes]], *, deadline_s: float = 0.0) -> Iterator[Delivery]:
         """See `Transport.exchange`."""
         self._ticket += 1
-        for party, data in letters.items():
+        ends = time.monotonic() + deadline_s if deadline_s else math.inf
+        missing: set[str] = set()
+        for party, data in letters:
+            if len(missing) >= _IN_FLIGHT:
+                yield from self._next(missing, ends)
+            missing.add(party)
             self._lines.letters.put((self._ticket, party, data))
-        missing = len(letters)
         while missing:
+            yield from self._next(missing, ends)
+
+    def _next(self, missing: set[str], ends: float) -> Iterator[Delivery]:
+        """Wait for one delivery of this exchange, or for its end; strike out of `missing` whom it is from."""
+        while True:
+            left = ends - time.monotonic()
+            if left <= 0:
+                late, self._ticket = sorted(missing), self._ticket + 1
+                missing.clear()
+                yield from (Delivery(party=party, failure=FailureCode.LATE) for party in late)
+                return
             try:
-                ticket, delivery = self._lines.deliveries.get(timeout=_POLL_S)
+                ticket, delivery = self._lines.deliveries.get(timeout=min(_POLL_S, left))
             except queue.Empty:
                 if self._lines.closed.is_set():
                     raise TransportClosed("the parties' end of the transport has ended") from None
                 continue
             if ticket == self._ticket:  # an answer to an exchange that was given up is nobody's
-                missing -= 1
+                missing.discard(delivery.party)
                 yield delivery
+                return
 
 
 class InProcessHost:
