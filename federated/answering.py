@@ -13,7 +13,7 @@ from core.learning.orders import COORDINATOR, RunOptions
 from core.learning.run_events import FailureCode
 from federated.failures import Refused, code_of
 from federated.ledger import Ledger
-from federated.messages import Header, Kind, Message, Refusal, Reply, Request, pack, unpack
+from federated.messages import NO_ATTACHMENT, Attachment, Header, Kind, Message, Refusal, Reply, Request, pack, unpack
 from federated.notary import Notary
 
 log = logging.getLogger(__name__)
@@ -41,17 +41,30 @@ class Errand:
         return self.message.briefing.certificates
 
     @property
+    def attachment(self) -> memoryview:
+        """What came behind the request; the request's signature covers its SHA-256."""
+        return self.message.attachment
+
+    @property
     def order(self) -> bytes:
         """The order as the authority signed it."""
         return self.message.briefing.order
 
 
-Answer = Callable[[Errand], Reply]
+@dataclass(frozen=True)
+class Attached:
+    """A reply with bytes that travel behind it."""
+
+    reply: Reply
+    attachment: Attachment
+
+
+Answer = Callable[[Errand], "Reply | Attached"]
 Answers = Mapping[str, Answer]
 """Step -> what the party does."""
 
 
-def handle(kind: type[Q], act: Callable[[Errand, Q], Reply]) -> Answer:
+def handle(kind: type[Q], act: Callable[[Errand, Q], Reply | Attached]) -> Answer:
     """Return an answer that reads the request's body as `kind` before it acts."""
     return lambda errand: act(errand, errand.message.parse(kind))
 
@@ -79,21 +92,24 @@ class Answering(ABC):
         header = message.header
         if header.sender != COORDINATOR or header.kind != Kind.REQUEST:
             raise Refused(FailureCode.MESSAGE)
-        kind, reply = self._reply(message)
+        kind, (reply, attachment) = self._reply(message)
         closing = reply.model_copy(update={"seconds": self._notary.watch.lap()})
-        return pack(header.answered(kind), closing, notary=self._notary)
+        return pack(header.answered(kind), closing, notary=self._notary, attachment=attachment)
 
-    def _reply(self, message: Message) -> tuple[Kind, Reply]:
+    def _reply(self, message: Message) -> tuple[Kind, tuple[Reply, Attachment]]:
         header = message.header
         try:
-            return Kind.REPLY, self._act(message)
+            reply = self._act(message)
         except Exception as error:  # whatever happens inside, the coordinator gets a code and no more
             code = code_of(error)
             log.log(_level(code), "%s refuses %s: %s", self.party, header.step, code, exc_info=_trace(error, code))
             refused = error.refused if isinstance(error, Refused) else {}
-            return Kind.REFUSAL, Refusal(code=code.value, refused={party: why.value for party, why in refused.items()})
+            refusal = Refusal(code=code.value, refused={party: why.value for party, why in refused.items()})
+            return Kind.REFUSAL, (refusal, NO_ATTACHMENT)
+        attached = reply if isinstance(reply, Attached) else Attached(reply, NO_ATTACHMENT)
+        return Kind.REPLY, (attached.reply, attached.attachment)
 
-    def _act(self, message: Message) -> Reply:
+    def _act(self, message: Message) -> Reply | Attached:
         header = message.header
         options = self._notary.read_order(message.briefing.order, run=header.run)
         self._check(options)

@@ -3,15 +3,14 @@
 from collections.abc import Iterable
 
 from core.errors import CheckpointRefused
-from core.learning.lineage import Lineage, checkpoint_context, read_lineage
+from core.learning.lineage import Lineage, checkpoint_context, read_lineage, sealer_of
 from core.learning.orders import AGGREGATION
 from core.learning.weights import Weights, decode_weights, encode_weights, sha256_of
 from federated.messages import Model
 from federated.notary import Notary
 from federated.timing import Task
 from security.certificates import Certificate
-from security.errors import SealBroken, SecurityError
-from security.signing import signer_of
+from security.errors import SealBroken
 
 
 def seal_weights(
@@ -65,16 +64,12 @@ def open_model(notary: Notary, model: Model, *, run: str, round_number: int) -> 
         )
     if (lineage.run, lineage.round) != (run, round_number):
         raise CheckpointRefused("its lineage states another run or round")
-    try:
-        sender = signer_of(model.lineage).party
-    except SecurityError as error:
-        raise CheckpointRefused("its lineage cannot be read") from error
     weights = open_weights(
         notary,
         model.sealed,
         run=run,
         round_number=round_number,
         weights_sha256=model.weights_sha256,
-        sender=sender,
+        sender=sealer_of(model.lineage),
     )
     return weights, lineage

@@ -46,7 +46,15 @@ class Coordinator:
     """Plays one run to its end, from wherever its store says it is."""
 
     def __init__(
-        self, *, notary: Notary, run: str, order: bytes, transport: Transport, store: RunStore, directory: Directory
+        self,
+        *,
+        notary: Notary,
+        run: str,
+        order: bytes,
+        transport: Transport,
+        store: RunStore,
+        directory: Directory,
+        group: bytes = b"",
     ) -> None:
         """Read the order.
 
@@ -57,6 +65,7 @@ class Coordinator:
             transport: carries the messages.
             store: the run's state.
             directory: revocation list and certificates to pass on.
+            group: the group key, sealed by the authority for the members (`core.learning.group_key`); for `blind`.
 
         Raises:
             SignatureBroken, CertificateRefused, RunRefused: the order is not the authority's for this run.
@@ -64,6 +73,7 @@ class Coordinator:
         self._notary = notary
         self._run = run
         self._order = order
+        self._group = group
         self._transport = transport
         self._store = store
         self._directory = directory
@@ -149,19 +159,28 @@ class Coordinator:
 
     def _exchange(self, play: Play, question: Ask[Reply]) -> Iterator[tuple[str, Reply | dict[str, FailureCode]]]:
         """Send the question; yield each party's reply, or whose fault it is that there is none."""
-        briefing = Briefing(order=self._order, crl=self._directory.crl(), certificates=self._directory.certificates())
+        briefing = Briefing(
+            order=self._order,
+            crl=self._directory.crl(),
+            group=self._group,
+            certificates=self._directory.certificates() if question.certificates else [],
+        )
         self._notary.hear(briefing.crl)
-        headers = {party: self._header(play, question, party) for party in question.requests}
-        letters = {
-            party: pack(headers[party], question.requests[party], notary=self._notary, briefing=briefing)
-            for party in question.requests
-        }
-        for delivery in self._transport.exchange(letters.items()):
-            party, reply = delivery.party, self._read(delivery, headers[delivery.party], question)
+        sent: dict[str, int] = {}
+
+        def letters() -> Iterator[tuple[str, bytes]]:
+            for party, request in question.requests.items():
+                header = self._header(play, question, party)
+                letter = pack(header, request, notary=self._notary, briefing=briefing, attachment=question.attachment)
+                sent[party] = len(letter)
+                yield party, letter
+
+        for delivery in self._transport.exchange(letters(), deadline_s=question.deadline_s):
+            party, reply = delivery.party, self._read(delivery, self._header(play, question, delivery.party), question)
             facts = {
                 "step": question.step.value,
                 "attempt": play.attempt,
-                "bytes_out": len(letters[party]),
+                "bytes_out": sent.get(party, 0),
                 "bytes_in": len(delivery.data or b""),
             }
             refused = {} if isinstance(reply, FailureCode) else self._refused_by(party, reply)
@@ -184,7 +203,9 @@ class Coordinator:
             if message.header == header.answered(Kind.REFUSAL):
                 return message.parse(Refusal)
             if message.header == header.answered(Kind.REPLY):
-                return message.parse(question.reply)
+                reply = message.parse(question.reply)
+                question.absorb(delivery.party, reply, message)
+                return reply
         except (Refused, SecurityError) as error:
             return code_of(error)
         return FailureCode.MESSAGE

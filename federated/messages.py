@@ -1,11 +1,15 @@
 """The protocol's messages: what each step asks and answers, and the signed bytes in which they travel.
 
-A message on the wire is canonical CBOR ``[version, header, briefing, envelope]``. The header names run, round, attempt,
-step, sender and recipient; the envelope is the body signed by the sender with exactly those bound in, so a message
-moved to another round, attempt or party does not verify. The briefing holds what the authority itself has signed: the
-run's order, the newest revocation list (heard before anything is checked) and certificates of possible recipients.
+A message on the wire is canonical CBOR ``[version, header, briefing, envelope]`` behind its length, then an attachment
+for what is too large to encode twice. The header names run, round, attempt, step, sender and recipient; the envelope is
+``[body, SHA-256 of the attachment]`` signed by the sender with exactly those bound in, so a message moved to another
+round, attempt or party does not verify. The briefing holds what the authority itself has signed or sealed: the run's
+order, the newest revocation list (heard before anything is checked), the group key for the members, and certificates
+of possible recipients.
 """
 
+import hashlib
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -14,12 +18,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from core.learning.run_events import FailureCode
 from federated.failures import Refused
 from federated.notary import Notary
+from federated.timing import Task
 from security.context import Context, Purpose
-from security.encoding import decode, encode
+from security.encoding import Reader, decode, encode, framed
 
-VERSION = 1
+VERSION = 2
 MAX_MESSAGE_BYTES = 256 * 2**20
 _FIELDS = 4
+_BODY_FIELDS = 2
 
 
 class Step(StrEnum):
@@ -32,6 +38,24 @@ class Step(StrEnum):
     EVALUATE = "evaluate"
     SUMMARISE = "summarise"
     EXPORT = "export"
+    BEGIN = "begin"
+    ADVERTISE = "advertise"
+    DEAL = "deal"
+    UPLOAD = "upload"
+    AGREE = "agree"
+    UNMASK = "unmask"
+    REVEAL = "reveal"
+    HASH = "hash"
+    APPLY = "apply"
+    FIGURES_ADVERTISE = "figures-advertise"
+    FIGURES_DEAL = "figures-deal"
+    FIGURES_UPLOAD = "figures-upload"
+    FIGURES_AGREE = "figures-agree"
+    FIGURES_UNMASK = "figures-unmask"
+    FIGURES_REVEAL = "figures-reveal"
+    FIGURES_HASH = "figures-hash"
+    FIGURES_TALLY = "figures-tally"
+    SEAL = "seal"
 
 
 class Kind(StrEnum):
@@ -42,7 +66,7 @@ class Kind(StrEnum):
     REFUSAL = "refusal"
 
 
-class _Wire(BaseModel):
+class Wire(BaseModel):
     """Base of everything that is decoded from bytes: exact types, no unknown fields, immutable."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -60,7 +84,7 @@ class _Wire(BaseModel):
             raise Refused(FailureCode.MESSAGE) from None
 
 
-class Header(_Wire):
+class Header(Wire):
     """Which conversation a message belongs to. `kind` is the value of a `Kind`, `step` that of a `Step`."""
 
     run: str
@@ -88,7 +112,7 @@ class Header(_Wire):
         return self.model_copy(update={"kind": kind.value, "sender": self.recipient, "recipient": self.sender})
 
 
-class Model(_Wire):
+class Model(Wire):
     """A sealed global model: weights sealed for nodes, aggregation and authority, with their signed lineage."""
 
     run: str
@@ -98,19 +122,23 @@ class Model(_Wire):
     lineage: bytes
 
 
-class Briefing(_Wire):
-    """Public statements of the authority that go with a request: order, revocation list, certificates (DER)."""
+class Briefing(Wire):
+    """What the authority states to the parties of a run, and the cloud passes on with each request.
+
+    Order, revocation list (DER), the group key sealed for the members, sealing certificates (DER).
+    """
 
     order: bytes = b""
     crl: bytes = b""
+    group: bytes = b""
     certificates: list[bytes] = []
 
 
-class Request(_Wire):
+class Request(Wire):
     """Base of what is asked."""
 
 
-class Reply(_Wire):
+class Reply(Wire):
     """What every reply carries: seconds by task, and contributions that the sender refused (party -> code)."""
 
     seconds: dict[str, float] = {}
@@ -215,17 +243,19 @@ class ExportReply(Reply):
     statement: bytes
 
 
-W = TypeVar("W", bound=_Wire)
+W = TypeVar("W", bound=Wire)
 
 
 class Message(BaseModel):
-    """A verified message: its header, its briefing, and its body, still as bytes."""
+    """A verified message: its header, its briefing, its body, still as bytes, and its attachment with SHA-256."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     header: Header
     briefing: Briefing
-    body: bytes
+    body: Any
+    attachment: memoryview
+    attachment_sha256: bytes
 
     def parse(self, kind: type[W]) -> W:
         """Return the body as a `kind`.
@@ -233,16 +263,39 @@ class Message(BaseModel):
         Raises:
             Refused: with `FailureCode.MESSAGE`, it is something else.
         """
-        return kind.parse(_decoded(self.body))
+        return kind.parse(self.body)
 
 
 NO_BRIEFING = Briefing()
 
 
-def pack(header: Header, body: _Wire, *, notary: Notary, briefing: Briefing = NO_BRIEFING) -> bytes:
+@dataclass(frozen=True)
+class Attachment:
+    """Bytes that travel behind a message, and their SHA-256, computed once however often they are sent."""
+
+    data: bytes | memoryview = b""
+    sha256: bytes = hashlib.sha256(b"").digest()
+
+    @classmethod
+    def of(cls, data: bytes | memoryview) -> Self:
+        """Return `data` with its SHA-256."""
+        return cls(data, hashlib.sha256(data).digest())
+
+
+NO_ATTACHMENT = Attachment()
+
+
+def pack(
+    header: Header,
+    body: Wire,
+    *,
+    notary: Notary,
+    briefing: Briefing = NO_BRIEFING,
+    attachment: Attachment = NO_ATTACHMENT,
+) -> bytes:
     """Return a message signed by `notary`, which must be the header's sender."""
-    envelope = notary.sign(encode(body.model_dump()), header.context(notary.study))
-    return encode([VERSION, header.model_dump(), briefing.model_dump(), envelope])
+    envelope = notary.sign(encode([body.model_dump(), attachment.sha256]), header.context(notary.study))
+    return framed(encode([VERSION, header.model_dump(), briefing.model_dump(), envelope])) + attachment.data
 
 
 def unpack(data: bytes, *, notary: Notary) -> Message:
@@ -255,7 +308,11 @@ def unpack(data: bytes, *, notary: Notary) -> Message:
     """
     if len(data) > MAX_MESSAGE_BYTES:
         raise Refused(FailureCode.MESSAGE)
-    parts = _decoded(data)
+    reader = Reader(data)
+    try:
+        parts = decode(reader.field(limit=MAX_MESSAGE_BYTES))
+    except ValueError:
+        raise Refused(FailureCode.MESSAGE) from None
     if not isinstance(parts, list) or len(parts) != _FIELDS or parts[0] != VERSION:
         raise Refused(FailureCode.MESSAGE)
     header, briefing, envelope = Header.parse(parts[1]), Briefing.parse(parts[2]), parts[3]
@@ -264,13 +321,12 @@ def unpack(data: bytes, *, notary: Notary) -> Message:
     notary.hear(briefing.crl)
     try:
         context = header.context(notary.study)
+        signed = decode(notary.verify(envelope, context))
     except ValueError:
         raise Refused(FailureCode.MESSAGE) from None
-    return Message(header=header, briefing=briefing, body=notary.verify(envelope, context))
-
-
-def _decoded(data: bytes) -> Any:
-    try:
-        return decode(data)
-    except ValueError:
-        raise Refused(FailureCode.MESSAGE) from None
+    attachment = reader.rest()
+    with notary.watch.measuring(Task.CRYPTOGRAPHY):
+        sha256 = hashlib.sha256(attachment).digest()
+    if not isinstance(signed, list) or len(signed) != _BODY_FIELDS or signed[1] != sha256:
+        raise Refused(FailureCode.MESSAGE)
+    return Message(header=header, briefing=briefing, body=signed[0], attachment=attachment, attachment_sha256=sha256)

@@ -14,6 +14,7 @@ from security.errors import CertificateRefused
 from security.keys import KeyUse, check_party, fingerprint
 
 PARTY_URI = "urn:hemaseal:"
+_REMEMBERED = 4096
 _MALFORMED = (
     InvalidSignature,
     UnsupportedAlgorithm,
@@ -151,10 +152,7 @@ class Trust:
         """
         if at.tzinfo is None:
             raise ValueError("a time with its zone expected")
-        try:
-            certificate.parsed.verify_directly_issued_by(self.root.parsed)
-        except _MALFORMED:
-            raise CertificateRefused("the certificate was not issued by this authority") from None
+        certificate = self._issued.get(certificate.der) or self._check_issuer(certificate)
         for holder, checked in (("authority", self.root), ("certificate", certificate)):
             if not checked.not_before <= at.astimezone(UTC) <= checked.not_after:
                 raise CertificateRefused(f"the {holder}'s certificate is not valid at {at.isoformat()}")
@@ -166,6 +164,20 @@ class Trust:
         if certificate.parsed.serial_number in self._revoked:
             raise CertificateRefused(f"the certificate of '{certificate.party}' is revoked")
         return certificate
+
+    def _check_issuer(self, certificate: Certificate) -> Certificate:
+        try:
+            certificate.parsed.verify_directly_issued_by(self.root.parsed)
+        except _MALFORMED:
+            raise CertificateRefused("the certificate was not issued by this authority") from None
+        if len(self._issued) >= _REMEMBERED:
+            self._issued.clear()
+        self._issued[certificate.der] = certificate
+        return certificate
+
+    def is_revoked(self, serial: str) -> bool:
+        """Return whether the newest list names this serial number (hex, as `Certificate.serial`)."""
+        return int(serial, 16) in self._revoked
 
     def with_crl(self, der: bytes) -> "Trust":
         """Return this trust with the given list.
@@ -200,6 +212,11 @@ class Trust:
         if not genuine:
             raise CertificateRefused("the revocation list is not this authority's")
         return crl
+
+    @cached_property
+    def _issued(self) -> dict[bytes, Certificate]:
+        """Certificates whose issuer's signature has been verified; time, use, party and revocation are asked anew."""
+        return {}
 
     @cached_property
     def _revoked(self) -> frozenset[int]:

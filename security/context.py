@@ -17,6 +17,7 @@ class Purpose(StrEnum):
     ENCLAVE_REPLY = "enclave-reply"
     ENCLAVE_REQUEST = "enclave-request"
     FEDERATED_MESSAGE = "federated-message"
+    GROUP_KEY = "group-key"
     IMAGE = "image"
     LINEAGE = "lineage"
     MESSAGE = "message"

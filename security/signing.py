@@ -49,7 +49,7 @@ def verify(envelope: bytes, *, trust: Trust, context: Context, party: str, at: d
     if context.sender != party:
         raise ValueError(f"context.sender is '{context.sender}' but '{party}' is expected to have signed")
     certificate, signature, payload = _parse(envelope)
-    trust.check(certificate, party=party, use=KeyUse.SIGN, at=at)
+    certificate = trust.check(certificate, party=party, use=KeyUse.SIGN, at=at)
     verify_signature(certificate, signature, _message(payload, certificate.der, context))
     return bytes(payload)
 

@@ -14,12 +14,18 @@ from itertools import pairwise
 from core.errors import CheckpointRefused
 from security.certificates import Trust
 from security.context import Context, Purpose
+from security.encoding import decode, encode
 from security.errors import SecurityError
 from security.identity import Identity
 from security.signing import sign, signer_of, verify
 
 SIGNERS = ("aggregation", "authority")
 """The aggregation enclave signs what was trained here; the authority what it brought from elsewhere."""
+COMMITTEE = 64
+"""Members that check, apply and sign a blind round: all of a smaller federation."""
+BLIND = "blind"
+_LEAST_SIGNERS = 3
+_MAX_SIGNERS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +65,7 @@ def sha256_of_lineage(signed: bytes) -> str:
 
 
 def sign_lineage(lineage: Lineage, *, signer: Identity) -> bytes:
-    """Return the lineage in an envelope signed by one of `SIGNERS`, bound to study and weights."""
+    """Return the lineage in an envelope signed by `signer`, bound to study and weights."""
     payload = json.dumps(asdict(lineage), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
     return sign(
         payload,
@@ -68,31 +74,80 @@ def sign_lineage(lineage: Lineage, *, signer: Identity) -> bytes:
     )
 
 
+def signers_needed(members: int) -> int:
+    """Return how many of `members` must have signed a lineage of blind mode: more than two thirds of the committee."""
+    return max(_LEAST_SIGNERS, 2 * min(members, COMMITTEE) // 3 + 1)
+
+
+def join_lineages(signed: Sequence[bytes]) -> bytes:
+    """Return members' lineages of the same weights as one; the first one's signer has sealed the weights."""
+    return encode(list(signed))
+
+
+def sealer_of(signed: bytes) -> str:
+    """Return the party that has sealed the weights of a lineage, as it claims; opening them proves it.
+
+    Raises:
+        CheckpointRefused: the lineage cannot be read.
+    """
+    try:
+        return signer_of(_parts(signed)[0]).party
+    except SecurityError as error:
+        raise CheckpointRefused("its lineage cannot be read") from error
+
+
 def read_lineage(signed: bytes, *, study: str, weights_sha256: str, trust: Trust, at: datetime) -> Lineage:
     """Return the lineage of exactly these weights; the caller compares run and round with what it expects.
 
     Args:
-        signed: what `sign_lineage` made.
+        signed: what `sign_lineage` or `join_lineages` made.
         study: the study's code.
         weights_sha256: expected hash of the weights.
         trust: the authority's root and newest revocation list.
         at: now.
 
     Raises:
-        CheckpointRefused: changed, of other weights or another study, or not signed by a party that may.
+        CheckpointRefused: changed, of other weights or another study, or not signed by parties that may.
     """
+    parts = _parts(signed)
     try:
-        party = signer_of(signed).party
-        if party not in SIGNERS:
-            raise CheckpointRefused("the model's lineage was signed by a party that may not")
-        context = _context(study, weights_sha256, party)
-        values = json.loads(verify(signed, trust=trust, context=context, party=party, at=at))
+        parties = [signer_of(part).party for part in parts]
+        payloads = [
+            verify(part, trust=trust, context=_context(study, weights_sha256, party), party=party, at=at)
+            for part, party in zip(parts, parties, strict=True)
+        ]
+        values = json.loads(payloads[0])
         lineage = Lineage(**{**values, "members": tuple(values["members"])})
     except (SecurityError, ValueError, TypeError, KeyError) as error:
         raise CheckpointRefused("the signature of the model's lineage does not hold") from error
+    if not _may_sign(lineage, parties) or len(set(payloads)) != 1:
+        raise CheckpointRefused("the model's lineage was signed by parties that may not, or by too few")
     if (lineage.study, lineage.weights_sha256) != (study, weights_sha256):
         raise CheckpointRefused("the model's lineage states other weights than it is bound to")
     return lineage
+
+
+def _may_sign(lineage: Lineage, parties: Sequence[str]) -> bool:
+    if lineage.mode != BLIND:
+        return len(parties) == 1 and parties[0] in SIGNERS
+    signers = set(parties)
+    known = len(signers) == len(parties) and signers <= set(lineage.members)
+    return known and len(signers) >= signers_needed(len(lineage.members))
+
+
+def _parts(signed: bytes) -> list[bytes]:
+    """The envelopes of a lineage: one, or those that `join_lineages` put together."""
+    try:
+        parts = decode(signed)
+    except ValueError:
+        return [signed]
+    if not isinstance(parts, list) or not 1 <= len(parts) <= _MAX_SIGNERS or not all(map(_is_bytes, parts)):
+        raise CheckpointRefused("its lineage cannot be read")
+    return parts
+
+
+def _is_bytes(value: object) -> bool:
+    return isinstance(value, bytes)
 
 
 def check_chain(chain: Sequence[tuple[bytes, Lineage]]) -> None:

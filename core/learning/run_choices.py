@@ -10,7 +10,6 @@ from enum import StrEnum
 
 from core.errors import RunRefused
 
-
 MAX_SERVER_RATE = 10.0
 MAX_DEADLINE_S = 86_400.0
 MAX_TRIES = 10

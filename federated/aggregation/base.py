@@ -15,11 +15,15 @@ from core.learning.orders import AggregationMode, RunOptions
 from federated.answering import Answers
 from federated.learner import Learner
 from federated.ledger import Ledger
-from federated.messages import Model, Reply, Request, Step
+from federated.messages import NO_ATTACHMENT, Attachment, Message, Model, Reply, Request, Step
 from federated.notary import Notary
 
 R = TypeVar("R", bound=Reply)
 T = TypeVar("T")
+
+
+def _keep_nothing(_party: str, _reply: Reply, _message: Message) -> None:
+    """What most steps do with an answer beside keeping it: nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +35,21 @@ class Ask(Generic[R]):
         requests: party -> request.
         reply: the class that answers must have.
         quorum: with fewer proper answers the round fails.
+        attachment: travels behind each request.
+        certificates: whether the parties need the members' sealing certificates.
+        deadline_s: seconds that the parties have; 0 for no limit.
+        absorb: told of each proper reply and its attachment as it comes, so that nothing large needs to be kept; raises
+            `Refused` for a reply that is not proper after all.
     """
 
     step: Step
     requests: Mapping[str, Request]
     reply: type[R]
     quorum: int
+    attachment: Attachment = NO_ATTACHMENT
+    certificates: bool = True
+    deadline_s: float = 0.0
+    absorb: "Callable[[str, R, Message], None]" = _keep_nothing
 
 
 Conversation = Generator[Ask[Reply], Mapping[str, Reply], T]

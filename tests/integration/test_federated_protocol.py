@@ -658,7 +658,13 @@ def lying(
     def answers(options: RunOptions) -> dict[str, Answer]:
         own = dict(honest(options))
         reply = own[step]
-        own[step] = lambda errand: change(federation, errand, reply(errand))
+
+        def lie(errand: Errand) -> Reply:
+            honestly = reply(errand)
+            assert isinstance(honestly, Reply)
+            return change(federation, errand, honestly)
+
+        own[step] = lie
         return own
 
     node._answers = answers  # type: ignore[method-assign]

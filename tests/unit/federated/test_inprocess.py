@@ -28,7 +28,7 @@ def test_letters_that_wait_stay_unread_when_the_coordinator_gives_up() -> None:
     host = InProcessHost(parties)  # type: ignore[arg-type]  # it needs a party's name and answer only
     hosts.append(host)
     with host:
-        for delivery in host.transport.exchange(dict.fromkeys("abcd", b"letter")):
+        for delivery in host.transport.exchange([(party, b"letter") for party in "abcd"]):
             assert delivery.party == "a"
             break  # as when the database does not take the event
     assert set(answered) <= {"a", "b"}
