@@ -30,6 +30,10 @@ class KeyMissing(SecurityError):
     """A key or secret is absent, unreadable, or does not open under this master key."""
 
 
+class ShareBroken(SecurityError):
+    """Shares of a secret are too few, malformed, or not those committed to; the message says which, never a value."""
+
+
 class SelfTestFailed(SecurityError):
     """The power-on self-test found two libraries that disagree, or a known answer that does not come out."""
 
