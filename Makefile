@@ -2,16 +2,18 @@
 
 PORT ?= 8501
 VENV := .venv
+FLOWER := .venv-flower
 PY := $(VENV)/bin/python
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
 export PYTHONDONTWRITEBYTECODE :=
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help run test check docs licences lock clean
+.PHONY: help run test test-flower check docs licences lock clean
 
 help:
 	@echo "make run       install what is needed, set up, start at http://localhost:$(PORT)"
 	@echo "make test      set up what the tests need, then lint, type check and test"
+	@echo "make test-flower  the tests against Flower, in an environment of their own ($(FLOWER))"
 	@echo "make check     lint and type check only"
 	@echo "make docs      write the list of modules in docs/architecture.md"
 	@echo "make licences  list the licences of all third-party packages"
@@ -25,6 +27,10 @@ run: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	@$(PY) -m tests.environment $(ARGS)
+
+test-flower: $(FLOWER)/.installed
+	@FLWR_TELEMETRY_ENABLED=0 $(FLOWER)/bin/python -m pytest --confcutdir=tests/flower \
+		-W ignore::DeprecationWarning tests/flower $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(PY) -m ruff check .
@@ -42,9 +48,11 @@ lock: $(VENV)/bin/uv
 		--custom-compile-command "make lock" requirements.txt -o requirements.lock
 	$(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade -q \
 		--custom-compile-command "make lock" requirements-dev.txt -c requirements.lock -o requirements-dev.lock
+	$(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade -q \
+		--custom-compile-command "make lock" requirements-flower.txt -o requirements-flower.lock
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis test-artifacts
+	rm -rf $(VENV) $(FLOWER) .pytest_cache .mypy_cache .ruff_cache .hypothesis test-artifacts
 
 $(VENV)/bin/uv:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and was not found."; exit 1; }
@@ -60,4 +68,11 @@ $(VENV)/.installed: requirements.lock | $(VENV)/bin/uv
 
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip install -q --require-hashes --compile-bytecode -r requirements-dev.lock
+	@touch $@
+
+$(FLOWER)/.installed: requirements-flower.lock | $(VENV)/bin/uv
+	@echo "Installing Flower into $(FLOWER) (once) ..."
+	@$(VENV)/bin/uv venv -q --allow-existing --python $(PY) $(FLOWER)
+	@VIRTUAL_ENV=$(CURDIR)/$(FLOWER) $(VENV)/bin/uv pip install -q --require-hashes -r $< \
+		|| { echo "$< could not be installed: the tests against Flower did not run."; exit 1; }
 	@touch $@
