@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from core.learning.orders import MIN_MEMBERS, AggregationMode
+from core.learning.run_choices import MAX_DEADLINE_S
 
 commands = typer.Typer(add_completion=False, no_args_is_help=True, help="Federated training.")
 
@@ -20,6 +21,8 @@ class AssignmentName(StrEnum):
     PATIENTS = "patients"
     DIRICHLET = "dirichlet"
     SITE = "site"
+    QUANTITY = "quantity"
+    STAIN = "stain"
 
 
 @commands.callback()
@@ -38,17 +41,27 @@ def simulate(  # noqa: PLR0917 - typer makes them options
     study: Annotated[str, typer.Option(help="Name of the study.")] = "leukemia",
     local_epochs: Annotated[int, typer.Option(min=1, help="Epochs at each hospital in each round.")] = 3,
     assignment: Annotated[AssignmentName, typer.Option()] = AssignmentName.PATIENTS,
-    alpha: Annotated[float, typer.Option(help="Concentration for dirichlet; small values differ more.")] = 0.5,
+    alpha: Annotated[float, typer.Option(help="Of dirichlet and quantity; small values differ more.")] = 0.5,
     minimum_members: Annotated[
         int, typer.Option(min=MIN_MEMBERS, help="Fewer updates than this fail a round.")
     ] = MIN_MEMBERS,
     clinical: Annotated[bool, typer.Option(help="The images are clinical: plain mode is refused.")] = False,
+    participation: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="Share of the hospitals that a round asks.")
+    ] = 1.0,
+    deadline: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=MAX_DEADLINE_S, help="Seconds for a round's trainings, which take turns here; 0: no limit."
+        ),
+    ] = 0.0,
 ) -> None:
     """Train one model over several simulated hospitals and write figures, split and sealed checkpoint."""
     from core.clock import SystemClock
     from core.diagnosis.checkpoint_file import write_sealed
     from core.errors import HemaSealError
     from core.learning.backend import load_keras
+    from core.learning.run_choices import RoundRules
     from core.learning.training import TrainingOptions
     from core.settings import Settings
     from core.studies import STUDIES
@@ -70,6 +83,7 @@ def simulate(  # noqa: PLR0917 - typer makes them options
         minimum_members=minimum_members,
         training=TrainingOptions(epochs=local_epochs),
         clinical=clinical,
+        round_rules=RoundRules(participation=participation, deadline_s=deadline),
     )
     clock = SystemClock()
     load_keras()  # before the bars: both use standard error

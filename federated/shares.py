@@ -12,10 +12,12 @@ from core.imaging.datasets import (
     Part,
     assign_to_hospitals,
     load_arrays,
+    patient_stains,
     read_index,
     split_by_patient,
 )
 from core.learning.orders import MIN_MEMBERS, AggregationMode
+from core.learning.run_choices import RoundRules
 from core.learning.training import TrainingOptions
 from core.studies import Study
 
@@ -33,10 +35,11 @@ class SimulationOptions:
         mode: aggregation mode.
         seed: of split, assignment, first weights and shuffling.
         assignment: how patients go to hospitals.
-        alpha: concentration of the Dirichlet assignment.
+        alpha: concentration of the assignments by Dirichlet (`dirichlet`, `quantity`).
         minimum_members: see `RunOptions`.
         training: local training of one round.
         clinical: the images are of real patients who did not agree to publication; refuses `plain`.
+        round_rules: who is asked in a round and for how long; here the hospitals' trainings take turns.
     """
 
     hospitals: int = 4
@@ -48,6 +51,7 @@ class SimulationOptions:
     minimum_members: int = MIN_MEMBERS
     training: TrainingOptions = field(default_factory=TrainingOptions)
     clinical: bool = False
+    round_rules: RoundRules = field(default_factory=RoundRules)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +83,9 @@ def share_out(folder: Path, study: Study, options: SimulationOptions, say: Say) 
         DatasetRefused: the folder cannot be used, or has too few patients.
     """
     records = read_index(folder, study)
+    stains = patient_stains(records, folder, seed=options.seed) if options.assignment == "stain" else {}
     groups = assign_to_hospitals(
-        records, options.hospitals, how=options.assignment, alpha=options.alpha, seed=options.seed
+        records, options.hospitals, how=options.assignment, alpha=options.alpha, seed=options.seed, stains=stains
     )
     arrays: dict[str, DatasetArrays] = {}
     patients: dict[str, dict[str, list[str]]] = {}

@@ -41,7 +41,7 @@ from federated.shares import SimulationOptions
 from federated.store import Ending, Event, MemoryRunStore
 from federated.throwaway import ThrowAwayKeys
 from federated.timing import Stopwatch
-from federated.transport.inprocess import InProcessHost
+from federated.transport.inprocess import InProcessHost, Lines
 from security.certificates import Trust
 from security.identity import Identity
 
@@ -105,6 +105,7 @@ def simulate(
         def notary(identity: Identity) -> Notary:
             return Notary(identity, keys.trust(), study=study.code, clock=clock, watch=Stopwatch())
 
+        lines = Lines()
         nodes = [
             TrainingNode(
                 notary=notary(keys.enrol(training_party(hospital))),
@@ -113,6 +114,7 @@ def simulate(
                 dataset=hospital,
                 data=arrays,
                 clinical=options.clinical,
+                should_stop=lines.given_up,
                 progress=_bound(on_progress, training_party(hospital)),
             )
             for hospital, arrays in data.items()
@@ -121,7 +123,7 @@ def simulate(
         coordinator_identity = keys.enrol(COORDINATOR)
         store = MemoryRunStore(clock=clock, listener=on_event)
         begun = time.perf_counter()
-        with InProcessHost([*nodes, enclave]) as host:
+        with InProcessHost([*nodes, enclave], lines=lines) as host:
             coordinator = Coordinator(
                 notary=notary(coordinator_identity),
                 run=run,
@@ -168,6 +170,7 @@ def _order(data: Mapping[str, DatasetArrays], study: Study, options: SimulationO
         ),
         minimum_members=options.minimum_members,
         training=options.training,
+        round_rules=options.round_rules,
         seed=options.seed,
     )
 

@@ -55,6 +55,9 @@ def report(
         "seed": options.seed,
         "hospitals": options.hospitals,
         "assignment": options.assignment,
+        "alpha": options.alpha,
+        "participation": options.round_rules.participation,
+        "deadline_s": options.round_rules.deadline_s,
         "local_epochs": options.training.epochs,
         "parameters": sum(array.size for array in weights.values()),
         "images": {

@@ -44,7 +44,7 @@ from federated.notary import Notary
 from federated.store import Ending, Event, StoreLost
 from federated.timing import Stopwatch
 from federated.transport.base import TransportClosed
-from federated.transport.inprocess import InProcessHost
+from federated.transport.inprocess import InProcessHost, Lines
 from security.errors import SecurityError
 from security.identity import Identity, load_root
 from security.keys import KeyStore
@@ -145,10 +145,11 @@ class Worker:
         order = _order_of(row)
         notary = Notary(self._office.signer, trust, study=study.code, clock=self._clock, watch=Stopwatch())
         options = notary.read_order(order, run=run)
-        switches = Switches(self._engine, run, lease.lost, self.ending)
+        lines = Lines()
+        switches = Switches(self._engine, run, lease.lost, self.ending, lines.given_up)
         parties = self._parties(run, options, study, trust.crl_der or b"", switches)
         log.info("run %s: %d parties", run, len(parties))
-        with InProcessHost(parties, is_down=switches.is_down) as host:
+        with InProcessHost(parties, is_down=switches.is_down, lines=lines) as host:
             coordinator = Coordinator(
                 notary=notary,
                 run=run,

@@ -18,10 +18,10 @@ class Portion:
     """Which patients of a shared folder are this hospital's, so that several can import one folder without overlap.
 
     Attributes:
-        how: deal patients alike, keep sites together, or make class mixes differ (Dirichlet).
+        how: deal patients alike, keep sites together, or make class mixes, numbers or stains differ.
         hospitals: into how many portions the folder is divided.
         position: which of them this hospital takes, from 0.
-        alpha: concentration for ``dirichlet``.
+        alpha: concentration for ``dirichlet`` and ``quantity``.
         seed: the same for all hospitals that share the folder.
     """
 

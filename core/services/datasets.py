@@ -19,6 +19,7 @@ from core.imaging.datasets import (
     ZipSource,
     assign_to_hospitals,
     load_arrays,
+    patient_stains,
     read_index,
     split_by_patient,
 )
@@ -210,7 +211,7 @@ def _import(
         provenance = Provenance.SYNTHETIC
     elif provenance is Provenance.SYNTHETIC:
         raise InvalidInput("this folder holds images that are not synthetic; say whether they are public or clinical")
-    chosen = _portion_of(records, portion)
+    chosen = _portion_of(records, portion, place)
     arrays, rejected = load_arrays(split_by_patient(chosen, seed=seed), place, study, progress)
     with read_scope(app.engine) as session:
         hospital = _own_hospital(app, session, actor, Action.IMPORT_DATASET)
@@ -218,13 +219,16 @@ def _import(
     return view_of(app, hospital, row, rejected)
 
 
-def _portion_of(records: Sequence[Record], portion: Portion | None) -> Sequence[Record]:
+def _portion_of(records: Sequence[Record], portion: Portion | None, place: Path | ImageSource) -> Sequence[Record]:
     """Return the records of the hospital's portion."""
     if portion is None:
         return records
     if not 0 <= portion.position < portion.hospitals:
         raise InvalidInput(f"portion {portion.position + 1} of {portion.hospitals}")
-    groups = assign_to_hospitals(records, portion.hospitals, how=portion.how, alpha=portion.alpha, seed=portion.seed)
+    stains = patient_stains(records, place, seed=portion.seed) if portion.how == "stain" else {}
+    groups = assign_to_hospitals(
+        records, portion.hospitals, how=portion.how, alpha=portion.alpha, seed=portion.seed, stains=stains
+    )
     return groups[portion.position]
 
 

@@ -114,7 +114,7 @@ class AveragingAggregation:
             body = self._protection.open(data, notary=notary, context=context)
             return read_update(body, like=base, most_images=options.member(party).images)
 
-        updates, refused = _accept(request.updates, options.parties, read)
+        updates, refused = _accept(request.updates, options.participants(header.round), read)
         if len(updates) < options.minimum_members:
             raise Refused(FailureCode.TOO_FEW, refused)
         sealed, sha256 = self._seal(average(base, updates), errand)
@@ -138,7 +138,7 @@ class AveragingAggregation:
             body = self._protection.open(data, notary=notary, context=context)
             return read_figures(body, classes=classes, most_images=options.member(party).validation)
 
-        figures, refused = _accept(request.figures, options.parties, read)
+        figures, refused = _accept(request.figures, options.participants(header.round), read)
         if len(figures) < options.minimum_members:
             raise Refused(FailureCode.TOO_FEW, refused)
         self._ledger.settle(header.run, header.round, list(figures))

@@ -66,9 +66,10 @@ class Averaging:
         trained = yield from ask(
             Ask(
                 step=Step.TRAIN,
-                requests=dict.fromkeys(play.options.parties, train),
+                requests=dict.fromkeys(play.options.participants(play.round), train),
                 reply=TrainReply,
                 quorum=least,
+                deadline_s=play.options.round_rules.deadline_s,
             )
         )
         updates = {party: reply.update for party, reply in trained.items()}

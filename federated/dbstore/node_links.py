@@ -5,6 +5,7 @@ Neither leads to the coordinator's identity: both hold the engine, the run's id,
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -31,12 +32,14 @@ class Switches:
         run: id of the run.
         lost: set when the run is not ours any more.
         ending: set when the worker itself shall end.
+        given_up: whether nobody waits any more for what a node is doing.
     """
 
     engine: Engine
     run: str
     lost: threading.Event
     ending: threading.Event
+    given_up: Callable[[], bool]
     _wish: Wish = Wish.GO
     _down: frozenset[str] = frozenset()
     _read_at: float = field(default=float("-inf"))
@@ -44,7 +47,7 @@ class Switches:
     def should_stop(self, party: str) -> bool:
         """Whether a node shall stop training now."""
         self._refresh()
-        gone = self.lost.is_set() or self.ending.is_set()
+        gone = self.lost.is_set() or self.ending.is_set() or self.given_up()
         return gone or self._wish is not Wish.GO or slug_of(party) in self._down
 
     def is_down(self, party: str) -> bool:

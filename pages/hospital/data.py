@@ -23,6 +23,8 @@ SHARES: dict[service.Assignment | Literal["all"], str] = {
     "patients": "A share, patients dealt alike",
     "site": "A share, sites kept together",
     "dirichlet": "A share with its own mix of classes (Dirichlet)",
+    "quantity": "A share of its own size (Dirichlet)",
+    "stain": "A share with its own range of stain colours",
 }
 ZIP_MIB = 256
 ROWS_SHOWN = 200

@@ -1,4 +1,4 @@
-"""Parts and hospitals: patients stay whole, parts and hospitals are as alike or as different as was asked."""
+"""Parts: patients stay whole, and every part is like the whole."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import DatasetRefused
-from core.imaging.datasets import Assignment, Part, Record, assign_to_hospitals, split_by_patient
+from core.imaging.datasets import Part, Record, split_by_patient
 
 
 def records_of(sizes: Sequence[int], shares: Sequence[float], sites: int = 1) -> list[Record]:
@@ -73,44 +73,3 @@ def test_too_few_patients_and_odd_fractions_are_refused() -> None:
         split_by_patient(cohort(2), seed=0)
     with pytest.raises(ValueError, match="add up to 1"):
         split_by_patient(cohort(9), fractions=(0.9, 0.2, 0.1), seed=0)
-
-
-@given(populations, st.integers(1, 4), st.sampled_from(["patients", "dirichlet"]), st.integers(0, 2**31))
-def test_no_patient_is_at_two_hospitals(
-    people: list[tuple[int, float]], hospitals: int, how: Assignment, seed: int
-) -> None:
-    records = records_of([size for size, _ in people], [share for _, share in people])
-    if len(people) < 3 * hospitals:
-        with pytest.raises(DatasetRefused, match="too few"):
-            assign_to_hospitals(records, hospitals, how=how, seed=seed)
-        return
-    groups = assign_to_hospitals(records, hospitals, how=how, alpha=0.3, seed=seed)
-    assert len(groups) == hospitals
-    assert min(len(names(group)) for group in groups) >= 3
-    assert sum(len(names(group)) for group in groups) == len(people)
-    assert sum(map(len, groups)) == len(records)
-
-
-def test_dealing_alike_gives_hospitals_like_one_another() -> None:
-    groups = assign_to_hospitals(cohort(), 4, how="patients", seed=0)
-    assert max(map(len, groups)) < 1.15 * min(map(len, groups))
-    assert max(map(share, groups)) - min(map(share, groups)) < 0.12
-
-
-def test_a_small_alpha_makes_hospitals_differ_more_than_a_large_one() -> None:
-    records = cohort(120)
-
-    def spread(alpha: float) -> float:
-        seeds = range(8)
-        groups = [assign_to_hospitals(records, 4, how="dirichlet", alpha=alpha, seed=seed) for seed in seeds]
-        return float(np.mean([np.std([share(group) for group in dealt]) for dealt in groups]))
-
-    assert spread(0.3) > 2 * spread(100.0)
-
-
-def test_sites_are_kept_together_and_must_be_enough() -> None:
-    groups = assign_to_hospitals(cohort(40, sites=6), 3, how="site", seed=0)
-    sites = [{record.site for record in group} for group in groups]
-    assert sum(map(len, sites)) == len(set.union(*sites)) == 6
-    with pytest.raises(DatasetRefused, match="2 sites cannot be given to 3 hospitals"):
-        assign_to_hospitals(cohort(40, sites=2), 3, how="site", seed=0)
