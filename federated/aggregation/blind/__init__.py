@@ -1,0 +1,1 @@
+"""Blind sums: the cloud adds masked vectors and reads neither a vector nor their sum."""

@@ -1,0 +1,160 @@
+"""Real numbers as words mod 2^W whose sums are exact: fixed point with guard bits below and room for the sum above."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.learning.run_events import FailureCode
+from federated.failures import Refused
+
+WORDS = (32, 64)
+"""Widths of a word in bits."""
+_BLOCK = 8192
+"""Values that are worked on at once: their buffers stay in a core's own cache."""
+_LEAST_VALUE_BITS = 16
+"""A 32-bit word must leave one member's value this many bits beside its sign."""
+_SUM_BITS = 50
+"""A sum of values stays below 2^50 units, so that float64 holds it, and each step on the way to it, exactly."""
+_ROUNDER = 1.5 * 2.0**52
+"""Added to a float64 below 2^51, leaves its nearest integer (half to even), in two's complement, in the low bits."""
+_ROUNDER_BITS = np.float64(_ROUNDER).view(np.uint64)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How the members of one blind sum write a real number as a word; the same for all of them.
+
+    A word is ``(round(value * weight * scale) << guard) mod 2^word``. The low `guard` bits are zero in every word and
+    so in every sum of words: as many times the group mask as there are survivors hides all other bits, because no
+    number of survivors up to `members` is divisible by a higher power of two than ``2^guard``.
+
+    Attributes:
+        members: most vectors that a sum has.
+        clip: largest magnitude of a value before its weight; what is beyond is clipped.
+        word: bits of a word, 32 or 64.
+        guard: low bits that are zero, ``ceil(log2(members))``.
+        scale: units per 1.0, a power of two; the largest with
+            ``members * (round(clip * scale) + 1) < 2^min(word - 1 - guard, 50)``, so no sum wraps around.
+    """
+
+    members: int
+    clip: float
+    word: int
+    guard: int
+    scale: float
+
+    @classmethod
+    def for_members(cls, members: int, *, clip: float, word: int | None = None) -> "Encoding":
+        """Return the finest encoding for sums of up to `members` vectors.
+
+        Without `word`, 32 bits are taken where they leave each value 16 bits beside its sign (up to 128 members).
+        """
+        if members < 1 or not (math.isfinite(clip) and clip > 0) or word not in (None, *WORDS):
+            raise ValueError(f"cannot encode sums of {members} vectors, clip {clip}, in words of {word} bits")
+        guard = (members - 1).bit_length()
+        if word is None:
+            word = 32 if 31 - 2 * guard >= _LEAST_VALUE_BITS else 64
+        limit = 2.0 ** min(word - 1 - guard, _SUM_BITS)
+        if members >= limit:
+            raise ValueError(f"words of {word} bits hold no sum of {members} vectors")
+        exponent = math.frexp(limit / clip)[1]
+        while members * (round(math.ldexp(clip, exponent)) + 1) >= limit:
+            exponent -= 1
+        return cls(members, clip, word, guard, math.ldexp(1.0, exponent))
+
+    @property
+    def dtype(self) -> "np.dtype[Any]":
+        """The unsigned integer type of a word."""
+        return np.dtype(f"u{self.word // 8}")
+
+    @property
+    def exact_integers(self) -> bool:
+        """Whether integers up to `clip` come back exactly when they are added with weight 1: a scale of at least 1.
+
+        So counts among metric sums are exact. Losses among them are rounded to ``1 / scale`` like any other value; a
+        caller who wants them fine takes 64-bit words.
+        """
+        return self.scale >= 1
+
+    def mean_error(self, total_weight: float) -> float:
+        """Return the largest error of one coordinate of the weighted mean of `members` unclipped values.
+
+        Each value is off by half a unit at most, and by the float64 rounding of ``value * weight`` before.
+        """
+        unit = 0.5 + self.clip * self.scale * 2.0**-53
+        return self.members * unit / self.scale / total_weight
+
+    def quantise(self, values: NDArray[Any], weight: float, out: NDArray[Any]) -> int:
+        """Write the words of ``values * weight`` into `out`; return how many values were beyond `clip`.
+
+        Args:
+            values: vector of float32 or float64.
+            weight: of this member, in (0, 1].
+            out: contiguous vector of the same length, of `dtype`. Holds nothing usable when this raises.
+
+        Raises:
+            Refused: `WEIGHT` for another weight, `NOT_FINITE` where a value is not a finite number.
+        """
+        if not 0 < weight <= 1:
+            raise Refused(FailureCode.WEIGHT)
+        if values.ndim != 1 or values.shape != out.shape or out.dtype != self.dtype:
+            raise ValueError(f"{values.shape} values do not fit {out.shape} words of {out.dtype}")
+        factor = weight * self.scale
+        buffer, clipped = np.empty(min(_BLOCK, values.size)), 0
+        for start in range(0, values.size, _BLOCK):
+            block = values[start : start + _BLOCK]
+            real = buffer[: block.size]
+            low, high = float(block.min()), float(block.max())
+            if low >= -self.clip and high <= self.clip:
+                np.multiply(block, factor, out=real, dtype=np.float64)
+            elif math.isfinite(low) and math.isfinite(high):
+                clipped += int(np.count_nonzero(np.abs(block, dtype=np.float64) > self.clip))
+                np.clip(block, -self.clip, self.clip, out=real, dtype=np.float64)
+                real *= factor
+            else:
+                raise Refused(FailureCode.NOT_FINITE)
+            real += _ROUNDER
+            whole = real.view(np.uint64)
+            whole -= _ROUNDER_BITS
+            np.left_shift(whole, self.guard, out=out[start : start + _BLOCK], casting="unsafe")
+        buffer.fill(0)
+        return clipped
+
+    def dequantise(self, words: NDArray[Any]) -> NDArray[np.float64]:
+        """Return what a sum of words, mod 2^word, stands for: float64 of the same length.
+
+        Raises:
+            Refused: `SUM` when a guard bit is not zero: the group mask is not off, or the sum is not one of words.
+        """
+        signed = words.view(f"i{self.word // 8}")
+        out = np.empty(words.size)
+        for start in range(0, words.size, _BLOCK):
+            block = signed[start : start + _BLOCK]
+            if int(np.bitwise_or.reduce(block)) & ((1 << self.guard) - 1):
+                raise Refused(FailureCode.SUM)
+            np.multiply(block >> self.guard, 1 / self.scale, out=out[start : start + _BLOCK], dtype=np.float64)
+        return out
+
+    def count(self, value: int) -> int:
+        """Return the word of an exact integer, such as a number of images; `counted` reads the sum of such words.
+
+        Raises:
+            Refused: `WEIGHT` when it is negative, or when `members` times it would not fit into a word.
+        """
+        if value < 0 or self.members * value >= 1 << (self.word - 1 - self.guard):
+            raise Refused(FailureCode.WEIGHT)
+        return value << self.guard
+
+    def counted(self, word: int) -> int:
+        """Return the integer that a sum of `count` words, mod 2^word, stands for.
+
+        Raises:
+            Refused: `SUM` when a guard bit is not zero or the sum is negative.
+        """
+        word = int(word)
+        if word & ((1 << self.guard) - 1) or word >> (self.word - 1):
+            raise Refused(FailureCode.SUM)
+        return word >> self.guard
