@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 SEED_BYTES = 32
 BLOCK_BYTES = 2**17  # a block of target, of keystream and of zeros together stay in a core's own cache
 _AES_BLOCK = 16
+_FIRST_COUNTER = bytes(_AES_BLOCK)
 _ZEROS = memoryview(bytes(BLOCK_BYTES))
 _WORDS = (np.dtype(np.uint32), np.dtype(np.uint64))
 
@@ -66,7 +67,7 @@ def _blocks(target: Words, seeds: Sequence[bytes]) -> Iterator[tuple[Words, int,
         raise ValueError(f"a writable vector of uint32 or uint64 expected, got {target.dtype}{list(target.shape)}")
     if any(len(seed) != SEED_BYTES for seed in seeds):
         raise ValueError(f"seeds of {SEED_BYTES} bytes expected")
-    ciphers = [Cipher(algorithms.AES(seed), modes.CTR(bytes(_AES_BLOCK))).encryptor() for seed in seeds]
+    ciphers = [Cipher(algorithms.AES(seed), modes.CTR(_FIRST_COUNTER)).encryptor() for seed in seeds]
     size = target.dtype.itemsize
     buffer = memoryview(bytearray(min(target.size * size, BLOCK_BYTES) + _AES_BLOCK - 1))  # what update_into asks for
     for start in range(0, target.size, BLOCK_BYTES // size):
