@@ -170,7 +170,7 @@ class Trainer:
                 if should_stop():
                     return self._snapshot(), TrainingReport(images=len(labels), steps=done, loss=mean, stopped=True)
                 self._optimizer.learning_rate = learning_rate(options, done, per_epoch=per_epoch)
-                batch = _batch(images[chosen], rng, augment=options.augment)
+                batch = training_batch(images[chosen], rng, augment=options.augment)
                 losses.append(float(self._logits.train_on_batch(batch, targets[labels[chosen]])))
                 done, mean = done + 1, float(np.mean(losses))
                 if not math.isfinite(mean):
@@ -227,8 +227,8 @@ class Trainer:
             raise ValueError(f"labels must be class indices below {len(self.study.classes)}")
 
 
-def _batch(images: NDArray[np.uint8], rng: np.random.Generator, *, augment: bool) -> NDArray[np.float32]:
-    """Images as the network sees them in training."""
+def training_batch(images: NDArray[np.uint8], rng: np.random.Generator, *, augment: bool) -> NDArray[np.float32]:
+    """Return images, uint8 [n, s, s, 3], as the network sees them in training: float32 in 0..1, augmented if asked."""
     return recolour(normalise(turn(images, rng)), rng) if augment else normalise(images)
 
 
