@@ -1,0 +1,152 @@
+"""Secure aggregation side by side in one run: the blind round, Flower's SecAgg+, and CKKS with TenSEAL.
+
+    python -m benchmarks.secure_aggregation --json FILE [--nodes 10 --parameters 1000000 --repetitions 5]
+
+What is measured, fixed before the code. Updates are float32 from a normal distribution (standard deviation 0.02), the
+same in every repetition; each node stands for 50 to 399 images, and the task is the mean weighted by images. Nobody
+drops out. A repetition runs every rival once, each in a process of its own with all parties one after another on one
+thread; the order is rotated by one at each repetition. A figure is the median over the repetitions (smallest to
+largest); a ratio is taken within a repetition.
+
+- `total_s`: seconds of all parties summed, nodes and server, from the float32 update to the mean in floating point.
+- `critical_s`: the slowest node of each step plus the server, as if every party had a machine of its own.
+- bytes per parameter: all that the nodes upload / (nodes x parameters).
+- largest error: of any coordinate of the mean, against the mean in float64.
+
+Outside everybody's seconds: training, start of processes and imports, a warm-up on 1,000 parameters, network, download
+of the global model. For Flower also making and reading its transport's messages (`carrying_s`), for TenSEAL also making
+the keys. The rivals count CPU seconds (`time.process_time`); the blind round counts as `federated bench` says.
+
+The three do not promise the same: see PROMISES. The rivals are installed from PyPI, with the hashes in
+requirements-flower.lock and benchmarks/rivals/requirements-tenseal.lock, into environments that are thrown away.
+"""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+ROOT = Path(__file__).parents[1]
+RIVALS = ROOT / "benchmarks" / "rivals"
+DEVIATION = 0.02
+IMAGES = (50, 400)
+PROMISES = {
+    "blind": "the cloud reads neither an update nor the sum; fewer than the threshold open nothing; the sum is proved",
+    "flower": "the server reads the sum; each mask's seed has 32 bits, so a single update can be searched for",
+    "tenseal": "the server reads nothing; who holds the one key opens every single update as well as the sum",
+}
+
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rival:
+    """One way to aggregate: its name in the table, and the command (less `--json FILE`) that measures it once."""
+
+    name: str
+    command: list[str]
+
+
+def environment(folder: Path, lock: Path) -> str:
+    """Make a virtual environment with exactly what `lock` lists and return its Python."""
+    uv = Path(sys.executable).with_name("uv")
+    python = folder / "bin" / "python"
+    print(f"Installing {lock.relative_to(ROOT)} ...", flush=True)
+    subprocess.run([uv, "venv", "-q", "--python", sys.executable, folder], check=True)
+    subprocess.run([uv, "pip", "install", "-q", "--python", python, "--require-hashes", "-r", lock], check=True)
+    return str(python)
+
+
+def draw(path: Path, *, nodes: int, parameters: int, seed: int) -> None:
+    """Write the updates (nodes x parameters, float32) and the images of each node to an .npz file."""
+    generator = np.random.default_rng(seed)
+    updates = generator.standard_normal((nodes, parameters), np.float32) * np.float32(DEVIATION)
+    np.savez(path, updates=updates, images=generator.integers(*IMAGES, nodes))
+
+
+def measure(rival: Rival, answer: Path) -> Answer:
+    """Run one repetition of one rival and return its answer; raises CalledProcessError where it fails."""
+    variables = os.environ | {"FLWR_TELEMETRY_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+    try:
+        subprocess.run(
+            [*rival.command, "--json", str(answer)], check=True, cwd=ROOT, env=variables, capture_output=True, text=True
+        )
+    except subprocess.CalledProcessError as error:
+        print(error.stderr, file=sys.stderr)
+        raise
+    found: Answer = json.loads(answer.read_text(encoding="utf-8"))
+    return found
+
+
+def spread(values: Sequence[float], digits: str) -> str:
+    """Return the median with the smallest and the largest value."""
+    return f"{statistics.median(values):{digits}} ({min(values):{digits}} to {max(values):{digits}})"
+
+
+def table(answers: dict[str, list[Answer]]) -> str:
+    """Return a Markdown table, a row for each rival; `answers` holds the repetitions of each in the same order."""
+    lines = [
+        "| | total_s | critical_s | total_s / blind's | bytes per parameter | largest error | promise |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, found in answers.items():
+        ratios = [own["total_s"] / blind["total_s"] for own, blind in zip(found, answers["blind"], strict=True)]
+        errors = [answer["largest_error"] for answer in found]
+        cells = [
+            name,
+            spread([answer["total_s"] for answer in found], ".3f"),
+            spread([answer["critical_s"] for answer in found], ".3f"),
+            spread(ratios, ".1f"),
+            f"{statistics.median(answer['bytes_per_parameter'] for answer in found):.2f}",
+            f"{max(errors):.1e}",
+            PROMISES[name],
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main(
+    out: Annotated[Path, typer.Option("--json", help="Where all answers and the medians are written.")],
+    nodes: Annotated[int, typer.Option(min=3)] = 10,
+    parameters: Annotated[int, typer.Option(min=1000)] = 1_000_000,
+    repetitions: Annotated[int, typer.Option(min=1)] = 5,
+    seed: Annotated[int, typer.Option(help="Of the updates and the numbers of images.")] = 0,
+) -> None:
+    """Measure the three in turn and print a table."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        inputs, answer = folder / "inputs.npz", folder / "answer.json"
+        draw(inputs, nodes=nodes, parameters=parameters, seed=seed)
+        size = ["--nodes", str(nodes), "--parameters", str(parameters)]
+        flower = environment(folder / "flower", ROOT / "requirements-flower.lock")
+        tenseal = environment(folder / "tenseal", RIVALS / "requirements-tenseal.lock")
+        rivals = [
+            Rival("blind", [sys.executable, "-m", "federated", "bench", *size, "--mode", "blind"]),
+            Rival("flower", [flower, "-m", "benchmarks.rivals.flower_secagg", "--inputs", str(inputs)]),
+            Rival("tenseal", [tenseal, "-m", "benchmarks.rivals.tenseal_ckks", "--inputs", str(inputs)]),
+        ]
+        answers: dict[str, list[Answer]] = {rival.name: [] for rival in rivals}
+        for repetition in range(repetitions):
+            first = repetition % len(rivals)
+            for rival in rivals[first:] + rivals[:first]:
+                found = measure(rival, answer)
+                answers[rival.name].append(found | {"load_before": os.getloadavg()[0]})
+                print(f"repetition {repetition + 1}, {rival.name}: {found['total_s']:.3f} s", flush=True)
+    machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+    setting = {"nodes": nodes, "parameters": parameters, "repetitions": repetitions, "seed": seed}
+    out.write_text(json.dumps({"setting": setting, "machine": machine, "answers": answers}, indent=1), encoding="utf-8")
+    print(table(answers))
+
+
+if __name__ == "__main__":
+    typer.run(main)
