@@ -2,13 +2,14 @@
 
 import hashlib
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.learning.lineage import COMMITTEE
 from core.learning.run_events import FailureCode
 from federated.failures import Refused
 
@@ -26,10 +27,10 @@ class Plan:
     Attributes:
         members: members asked, N; those who never answer keep their places in the graph.
         degree: neighbours of each, k: even, or N - 1 in the complete graph.
-        share_threshold: shares that open a secret; as many of each survivor's closed neighbourhood must survive.
+        share_threshold: shares that open a secret, t; as many of a survivor's closed neighbourhood must survive.
         colluders: share of the members that may help the cloud; they are chosen before the graph is drawn.
-        drop_outs: share of the members that may drop out at random without ending the attempt.
-        security_bits: the chance that a drawn graph is not safe is below 2^-security_bits; in the complete graph, 0.
+        drop_outs: chance of each member to drop out by itself that seldom ends an attempt.
+        security_bits: a drawn graph is unsafe with a chance below 2^-security_bits. A run draws one for each round.
         complete: whether everyone is everyone's neighbour.
     """
 
@@ -40,6 +41,17 @@ class Plan:
     drop_outs: float
     security_bits: int
     complete: bool
+
+    @property
+    def most_colluders(self) -> int:
+        """How many members may help the cloud, which then learns one sum at most, of at least two others' vectors.
+
+        Where everyone is in the committee and everyone's neighbour, nothing is left to chance: two sets of survivors
+        cannot both find t signers, and two honest members are left in each.
+        """
+        if self.complete and self.members <= COMMITTEE:
+            return min(2 * self.share_threshold - self.members - 1, self.share_threshold - 2)
+        return int(self.members * self.colluders)
 
 
 def survivors_needed(members: int) -> int:
@@ -58,52 +70,74 @@ def plan(
 ) -> Plan:
     """Return the sparsest safe graph, and for it the highest threshold that random drop-outs allow.
 
-    Write m = k + 1, t for the threshold, c and d for the numbers of colluders and drop-outs among N members. The cloud
-    claims what drop-outs it likes after it has seen the graph, which is a ring (`neighbours`).
+    The cloud claims what drop-outs it likes after it has seen the graph, a ring in which places are uniform
+    (`neighbours`). Write m = k + 1 and C_n, D_n for colluders and drop-outs among n places in a row. What may go wrong:
 
-    1. A secret of each kind of one member opens only if 2t <= m + the colluders in its closed neighbourhood, since an
-       honest member reveals shares of one kind only: no closed neighbourhood may hold 2t - m colluders.
-    2. Honest survivors within k/2 places of each other are neighbours, so they fall apart only at two gaps, each of k/2
-       places in a row that dropped out or collude. A survivor beside a gap keeps t of its closed neighbourhood, so at
-       most m - t of a gap dropped out: two disjoint rows of k/2 places must not hold t - 1 - k/2 colluders each.
-    3. The attempt goes on unless a closed neighbourhood loses more than m - t members.
+    1. Two survivor sets: an honest member reveals shares for the set that `survivors_needed` of the committee signed.
+       Two sets find as many signers only if a committee of M has 2 survivors_needed(M) - M colluders.
+    2. Both secrets of one member open, whatever was signed: an honest member reveals shares of one kind only, so this
+       needs 2t - m colluders in its closed neighbourhood.
+    3. The sum falls apart: honest survivors within k/2 places are neighbours, so it takes two gaps, each of k/2 places
+       that dropped out or collude. A survivor beside a gap is unmasked by t members of its closed neighbourhood, who
+       survived themselves, so at most m - t of the gap are honest: two disjoint rows with t - 1 - k/2 colluders each.
+    4. A closed neighbourhood loses more than m - t members by itself: the attempt fails.
 
-    Places are uniform, so each count is hypergeometric, and counts in disjoint rows are negatively associated. Bounds:
-    N P[C_m >= 2t - m] + (N P[C_k/2 >= t - 1 - k/2])^2 / 2 < 2^-security_bits and N P[D_m > m - t] < 2^-failure_bits.
-    Graph after Bell et al. 2020 (eprint 2020/704, sections 3 and 4); the two gaps are this project's own argument.
+    Accepted when P[C_M >= 2 survivors_needed(M) - M] + N P[C_m >= 2t - m] + (N P[C_k/2 >= t - 1 - k/2])^2 / 2
+    < 2^-security_bits and N P[D_m > m - t] < 2^-failure_bits. Counts are binomial: as in a sample of a large
+    membership, and above the tails for a fixed number among N. Graph after Bell et al. 2020 (eprint 2020/704).
+
+    Args:
+        members: members asked, N.
+        colluders: see `Plan`; above 0, below a third.
+        drop_outs: see `Plan`; above 0.
+        security_bits: see `Plan`; up to 41 with 5 % of colluders, which the committee of 64 allows.
+        failure_bits: such drop-outs end an attempt with a chance below 2^-failure_bits.
 
     Raises:
         Refused: `TOO_FEW` for fewer than three members.
     """
     if members < _LEAST_SURVIVORS:
         raise Refused(FailureCode.TOO_FEW)
-    shares = {"colluders": colluders, "drop_outs": drop_outs, "security_bits": security_bits}
-    bad, gone = _count_of(colluders, members), _count_of(drop_outs, members)
-    for half in range(1, (members - 1) // 2 if members > _COMPLETE else 0):
+    if not (0 < colluders < 1 / 3 and 0 < drop_outs < 1):
+        raise ValueError(f"no graph holds against {colluders} colluders and {drop_outs} drop-outs")
+    unsafe = 2.0**-security_bits
+    if members > COMMITTEE:
+        unsafe -= float(tail(COMMITTEE, colluders)[2 * survivors_needed(COMMITTEE) - COMMITTEE])
+        if unsafe <= 0:
+            raise ValueError(f"no committee of {COMMITTEE} is safe to 2^-{security_bits}")
+    degree, threshold = members - 1, survivors_needed(members)
+    if members > _COMPLETE:
+        degree, threshold = _sparse(members, colluders, drop_outs, unsafe, 2.0**-failure_bits) or (degree, threshold)
+    return Plan(
+        members=members,
+        degree=degree,
+        share_threshold=threshold,
+        colluders=colluders,
+        drop_outs=drop_outs,
+        security_bits=security_bits,
+        complete=degree == members - 1,
+    )
+
+
+def _sparse(members: int, colluding: float, dropping: float, unsafe: float, failing: float) -> tuple[int, int] | None:
+    for half in range(1, (members - 1) // 2):
         size = 2 * half + 1
-        colluding, in_row = tail(members, bad, size), tail(members, bad, half)
-        dropping = tail(members, gone, size)
-        for threshold in range(size, half + 1, -1):
-            if members * dropping[size - threshold + 1] >= 2.0**-failure_bits:
-                continue
-            both = members * colluding[2 * threshold - size]
-            apart = (members * in_row[threshold - 1 - half]) ** 2 / 2
-            if both + apart < 2.0**-security_bits:
-                return Plan(members=members, degree=2 * half, share_threshold=threshold, complete=False, **shares)
-            break
-    needed = survivors_needed(members)
-    return Plan(members=members, degree=members - 1, share_threshold=needed, complete=True, **shares)
+        around, in_row, lost = tail(size, colluding), tail(half, colluding), tail(size, dropping)
+        threshold = size - int(np.argmax(members * lost < failing)) + 1
+        if threshold - 1 - half < 1:
+            continue
+        both_kinds = members * around[2 * threshold - size]
+        apart = (members * in_row[threshold - 1 - half]) ** 2 / 2
+        if both_kinds + apart < unsafe:
+            return 2 * half, threshold
+    return None
 
 
-def tail(population: int, marked: int, drawn: int) -> NDArray[np.float64]:
-    """Return P[X >= x] for x = 0 .. drawn + 1, X the number of `marked` ones among `drawn` of a `population`."""
-    low, high = max(0, drawn + marked - population), min(drawn, marked)
-    pmf = np.zeros(drawn + 2)
-    for x in range(low, high + 1):
-        pmf[x] = math.exp(
-            _log_choose(marked, x) + _log_choose(population - marked, drawn - x) - _log_choose(population, drawn)
-        )
-    return np.minimum(np.cumsum(pmf[::-1])[::-1], 1.0)
+def tail(places: int, share: float) -> NDArray[np.float64]:
+    """Return P[X >= x] for x = 0 .. places + 1, where X of so many places hold, each with chance `share` in (0, 1)."""
+    ways = (math.lgamma(places + 1) - math.lgamma(x + 1) - math.lgamma(places - x + 1) for x in range(places + 1))
+    chances = [math.exp(way + x * math.log(share) + (places - x) * math.log1p(-share)) for x, way in enumerate(ways)]
+    return np.cumsum([0.0, *chances[::-1]])[::-1]
 
 
 def neighbours(parties: Sequence[str], seed: bytes, degree: int) -> dict[str, tuple[str, ...]]:
@@ -127,22 +161,3 @@ def neighbours(parties: Sequence[str], seed: bytes, degree: int) -> dict[str, tu
         party: tuple(around[place - half : place] + around[place + 1 : place + half + 1])
         for place, party in enumerate(ring, start=count)
     }
-
-
-def short_of_neighbours(
-    graph: Mapping[str, Sequence[str]], survivors: Collection[str], threshold: int, *, among: Sequence[str]
-) -> list[str]:
-    """Return the survivors in `among` that keep fewer than `threshold` members of their closed neighbourhoods.
-
-    While there is one, nothing may be revealed about it: the cloud may be cutting it off from the others.
-    """
-    kept = frozenset(survivors)
-    return [party for party in among if party in kept and 1 + len(kept.intersection(graph[party])) < threshold]
-
-
-def _count_of(share: float, members: int) -> int:
-    return math.ceil(round(share * members, 6))
-
-
-def _log_choose(population: int, drawn: int) -> float:
-    return math.lgamma(population + 1) - math.lgamma(drawn + 1) - math.lgamma(population - drawn + 1)
