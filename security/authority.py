@@ -6,12 +6,13 @@ The root key (use ISSUE) is not the key with which the party "authority" signs o
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from ipaddress import ip_address
 from typing import Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from security.certificates import PARTY_URI, Certificate, key_usage
 from security.errors import CertificateRefused, KeyMissing, SecurityError
@@ -107,6 +108,44 @@ class CertificateAuthority:
         )
         return _signed(builder, self._key)
 
+    def issue_tls(
+        self, public_key: ec.EllipticCurvePublicKey, *, hosts: Sequence[str], now: datetime, days: int = 90
+    ) -> Certificate:
+        """Certify a TLS server's key for its host names (RFC 5280 4.2.1.6, 4.2.1.12; RFC 9525 for the names).
+
+        The certificate names no party, so nothing that its key signs counts in the federation.
+
+        Args:
+            public_key: P-256 key of the server.
+            hosts: DNS names and IP addresses under which clients reach it; the first is the common name.
+            now: start of validity.
+            days: length of validity, at most the root's.
+
+        Raises:
+            ValueError: no host, a name that is not ASCII, or a key on another curve.
+        """
+        if not hosts:
+            raise ValueError("at least one host name expected")
+        if not isinstance(public_key.curve, ec.SECP256R1):
+            raise ValueError(f"a P-256 key expected, got {public_key.curve.name}")  # noqa: TRY004 - a value of the type
+        not_before, not_after = _span(now, days)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(_name(hosts[0]))
+            .issuer_name(self.root.parsed.subject)
+            .public_key(public_key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(not_before)
+            .not_valid_after(min(not_after, self.root.not_after))
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(key_usage(KeyUse.SIGN), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.root.public_key), critical=False)
+        )
+        return _signed(builder, self._key)
+
     def revocation_list(self, revoked: Sequence[tuple[str, datetime, str]], *, number: int, now: datetime) -> bytes:
         """Return the signed revocation list `number`, DER.
 
@@ -140,6 +179,13 @@ def _second(moment: datetime) -> datetime:
     if moment.tzinfo is None:
         raise ValueError("a time with its zone expected")
     return moment.astimezone(UTC).replace(microsecond=0)
+
+
+def _host(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _span(now: datetime, days: int) -> tuple[datetime, datetime]:

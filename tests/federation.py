@@ -1,19 +1,13 @@
-"""A small federation for tests: throw-away keys, tiny data sets, and a second learner that needs no TensorFlow.
-
-`SoftmaxLearner` is a real learner of its own (multinomial logistic regression on coarse pixels, gradient descent in
-NumPy); it takes the place of `KerasLearner` behind the same port, so that the protocol is tested in milliseconds.
-"""
+"""A small federation for tests: throw-away keys, tiny data sets, and `SoftmaxLearner`, which needs no TensorFlow."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core.clock import FixedClock
 from core.imaging.datasets import DatasetArrays, Part
-from core.learning.metric_sums import Vector, length_of, sums_of
 from core.learning.orders import (
     AGGREGATION,
     APP,
@@ -24,14 +18,14 @@ from core.learning.orders import (
     RunOptions,
     sign_order,
 )
-from core.learning.training import Progress, ShouldStop, TrainingOptions, TrainingReport
-from core.learning.weights import Weights, encode_weights
+from core.learning.training import TrainingOptions
 from core.studies import LEUKEMIA
 from federated.aggregation.enclave import AggregationEnclave
 from federated.coordinator import Coordinator
 from federated.ledger import MemoryLedger
 from federated.node import TrainingNode
 from federated.notary import Notary
+from federated.softmax import SoftmaxLearner
 from federated.store import MemoryRunStore
 from federated.throwaway import ThrowAwayKeys
 from federated.timing import Stopwatch
@@ -40,65 +34,7 @@ from security.identity import Identity
 
 SIDE = LEUKEMIA.input_size
 SLUGS = ("east", "north", "south", "west")
-POOL = 12
 RUN = "0123456789abcdef0123456789abcdef"
-
-
-class SoftmaxLearner:
-    """Multinomial logistic regression on mean-pooled pixels."""
-
-    def initial(self, seed: int) -> Weights:
-        """Small random weights."""
-        rng = np.random.default_rng(seed)
-        inputs = (SIDE // POOL) ** 2 * 3
-        return {
-            "softmax/kernel": rng.normal(0, 0.01, (inputs, 2)).astype(np.float32),
-            "softmax/bias": np.zeros(2, np.float32),
-        }
-
-    def fit(
-        self,
-        weights: Weights,
-        images: NDArray[np.uint8],
-        labels: NDArray[np.int64],
-        options: TrainingOptions,
-        *,
-        should_stop: ShouldStop,
-        progress: Progress,
-    ) -> tuple[Weights, TrainingReport]:
-        """Full-batch gradient descent, one step an epoch."""
-        kernel, bias = weights["softmax/kernel"].copy(), weights["softmax/bias"].copy()
-        inputs, targets, loss, done, stopped = _pooled(images), np.eye(2)[labels], float("nan"), 0, False
-        for done in range(1, options.epochs + 1):
-            if should_stop():
-                stopped = True
-                break
-            logits = inputs @ kernel + bias
-            shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-            probabilities = shifted / shifted.sum(axis=1, keepdims=True)
-            loss = float(-np.log((probabilities * targets).sum(axis=1) + 1e-12).mean())
-            error = (probabilities - targets) / len(labels)
-            kernel -= (0.5 * inputs.T @ error).astype(np.float32)
-            bias -= (0.5 * error.sum(axis=0)).astype(np.float32)
-            progress(done, options.epochs, loss)
-        new = {"softmax/kernel": kernel, "softmax/bias": bias}
-        return new, TrainingReport(images=len(labels), steps=done, loss=loss, stopped=stopped)
-
-    def evaluate(self, weights: Weights, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Vector:
-        """Metric sums of the logits."""
-        if len(labels) == 0:
-            return np.zeros(length_of(2))
-        logits = _pooled(images) @ weights["softmax/kernel"] + weights["softmax/bias"]
-        return sums_of(logits.astype(np.float32), labels, LEUKEMIA)
-
-    def export(self, weights: Weights) -> bytes:
-        """The weights themselves: this learner has no other serving form."""
-        return encode_weights(weights, {})
-
-
-def _pooled(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    cells = images.reshape(len(images), SIDE // POOL, POOL, SIDE // POOL, POOL, 3).mean(axis=(2, 4))
-    return (cells.reshape(len(images), -1) / 255 - 0.5).astype(np.float32)
 
 
 def tiny_data(seed: int, *, patients: int = 6, cells: int = 4) -> DatasetArrays:
