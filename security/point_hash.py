@@ -2,8 +2,8 @@
 
 For words v_0 .. v_{D-1}, taken as unsigned integers, H_r(v) = sum over j of v_j r^(j+1) mod p. It is linear over the
 integers, so the hashes of vectors add up to the hash of their sum, provided that the sum has not been reduced. A sum
-that differs anywhere has the same hash at no more than D of the p points, so once sums are fixed before the point is
-drawn, a wrong one is found but with probability D / p: below 2^-103 for 10^7 words. After the linearly homomorphic
+that differs anywhere (by less than p) has the same hash at no more than D of the p points, so once sums are fixed
+before the point is drawn, a wrong one is found but with probability D / p: below 2^-103 for 10^7 words. After the linearly homomorphic
 hash of VeriFL (Guo et al., IEEE TIFS 2021), without its group: the point is drawn late instead of being hidden.
 
 The hash binds nothing once the point is known, and it hides no vector: only masked vectors are hashed.
@@ -12,6 +12,7 @@ No word is handled by itself: a block of words times a table of the powers' byte
 exact because no partial sum reaches 2^53; blocks are joined by Horner's rule in Python integers.
 """
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -22,14 +23,14 @@ from security.keys import hkdf
 
 PRIME = 2**127 - 1
 PIECE_BITS = 32  # words of 64 bits are taken as two pieces
-BLOCK_PIECES = 2048  # B: rows of a table
-ROWS = 16  # blocks per matrix product: 256 KiB of float64, which stay in a core's own cache
+MAX_BLOCK = 2**12  # pieces of a block at most
+BUFFER = 2**15  # pieces of one matrix product: 256 KiB of float64, which stay in a core's own cache
 _LIMB_BITS = 8
 _LIMBS = 16
 _POINT_BYTES = 48  # 257 bits more than the prime has: the point's bias is below 2^-256
 _LABEL = b"hemaseal/hash-point/1"
 
-if BLOCK_PIECES * (2**PIECE_BITS - 1) * (2**_LIMB_BITS - 1) >= 2**53 or PRIME.bit_length() > _LIMBS * _LIMB_BITS:
+if MAX_BLOCK * (2**PIECE_BITS - 1) * (2**_LIMB_BITS - 1) >= 2**53 or PRIME.bit_length() > _LIMBS * _LIMB_BITS:
     raise AssertionError("a partial sum could be inexact")
 
 
@@ -83,8 +84,10 @@ class PointHash:
         """Return the hash of an unreduced sum, low + 2^W carry word by word, where W is the width of `low`.
 
         Raises:
-            ValueError: as in `of`.
+            ValueError: as in `of`, or both are so wide that sums which differ by p, and so hash alike, would fit.
         """
+        if 8 * (low.dtype.itemsize + carry.dtype.itemsize) >= PRIME.bit_length():
+            raise ValueError(f"narrower carries than {carry.dtype} expected above {low.dtype}")
         return (self.of(low) + (self.of(carry) << (8 * low.dtype.itemsize))) % PRIME
 
     def _table(self, pieces: int) -> "_Table":
@@ -94,16 +97,22 @@ class PointHash:
         return self._tables[pieces]
 
 
+def block_of(pieces: int) -> int:
+    """Return how many of a vector's pieces make a block: about the root, so that table and joining cost the same."""
+    return min(1 << math.isqrt(pieces).bit_length(), MAX_BLOCK)
+
+
 class _Table:
     """The bytes of what each piece of a block is multiplied with: r^(j+1), or that and 2^32 r^(j+1) by turns."""
 
     def __init__(self, point: int, pieces: int, length: int) -> None:
-        factors, power = [], 1
-        for _ in range(min(length, BLOCK_PIECES // pieces)):
+        rows, power = [], 1
+        for _ in range(block_of(pieces * length) // pieces):
             power = power * point % PRIME
-            factors += [(power << (PIECE_BITS * piece)) % PRIME for piece in range(pieces)]
-        data = b"".join(factor.to_bytes(_LIMBS, "little") for factor in factors)
-        self._limbs = np.frombuffer(data, np.uint8).reshape(-1, _LIMBS).astype(np.float64)
+            rows.append(power.to_bytes(_LIMBS, "little"))
+            if pieces > 1:
+                rows.append(((power << PIECE_BITS) % PRIME).to_bytes(_LIMBS, "little"))
+        self._limbs = np.frombuffer(b"".join(rows), np.uint8).reshape(-1, _LIMBS).astype(np.float64)
         self._step = power  # from one block to the next
 
     def hash(self, pieces: NDArray[np.unsignedinteger]) -> int:
@@ -112,9 +121,10 @@ class _Table:
         full, rest = divmod(len(pieces), width)
         sums = np.empty((full + bool(rest), _LIMBS))
         blocks = pieces[: full * width].reshape(full, width)
-        buffer = np.empty((min(full, ROWS), width))
-        for start in range(0, full, ROWS):
-            taken = blocks[start : start + ROWS]
+        height = BUFFER // width
+        buffer = np.empty((min(full, height), width))
+        for start in range(0, full, height):
+            taken = blocks[start : start + height]
             floats = buffer[: len(taken)]
             np.copyto(floats, taken)
             np.matmul(floats, self._limbs, out=sums[start : start + len(taken)])
@@ -133,4 +143,5 @@ def _joined(sums: NDArray[np.float64]) -> list[int]:
         limbs[number] += limbs[number - 1] >> _LIMB_BITS
     last = limbs[-1].astype("<i8").view(np.uint8).reshape(len(sums), -1)
     rows = np.hstack([(limbs[:-1].T & (2**_LIMB_BITS - 1)).astype(np.uint8), last])
-    return [int.from_bytes(row.tobytes(), "little") for row in rows]
+    data, size = rows.tobytes(), rows.shape[1]
+    return [int.from_bytes(data[at : at + size], "little") for at in range(0, len(data), size)]

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from benchmarks.blind_primitives import change_trials
 from security.encoding import framed
-from security.point_hash import BLOCK_PIECES, PRIME, ROWS, PointHash, draw_point
+from security.point_hash import BUFFER, MAX_BLOCK, PRIME, PointHash, block_of, draw_point
 
-B = BLOCK_PIECES
 WORD_TYPES = tuple(np.dtype(name) for name in ("uint8", "uint16", "uint32", "uint64"))
 points = st.integers(1, PRIME - 1)
-lengths = st.integers(0, 40) | st.sampled_from([B // 2 - 1, B // 2, B // 2 + 1, B - 1, B, B + 1, 3 * B + 7])
+LARGEST = MAX_BLOCK**2 // 4  # the shortest vector whose blocks have their full size
+EDGES = (4095, 4096, 4097, 4223, 4224, 4225)  # from here on blocks of 128: none cut off, a last one of 1, of 127
+lengths = st.integers(0, 40) | st.sampled_from(EDGES)
 
 
 def direct(point: int, values: list[int]) -> int:
@@ -40,24 +41,33 @@ def test_the_hash_is_what_plain_integers_give(point: int, length: int, dtype: np
 
 
 @pytest.mark.parametrize("dtype", WORD_TYPES, ids=str)
-@pytest.mark.parametrize("length", [0, 1, B - 1, B, B + 1, ROWS * B, ROWS * B + 1, 2 * ROWS * B + B + 3])
+@pytest.mark.parametrize(
+    "length", [0, 1, 2, *EDGES, BUFFER - 1, BUFFER, BUFFER + 1, LARGEST - 1, LARGEST, LARGEST + MAX_BLOCK + 1]
+)
 def test_the_largest_words_are_hashed_exactly_at_the_edges_of_blocks(dtype: np.dtype, length: int) -> None:
-    words = np.full(length, np.iinfo(dtype).max, dtype)
-    point = PRIME - 1 - (1 << 90)
-    assert PointHash(point, length).of(words) == direct(point, words.tolist())
+    """Equal words make a geometric series, whose sum is known without adding it up."""
+    largest, point = np.iinfo(dtype).max, PRIME - 1 - (1 << 90)
+    series = point * (pow(point, length, PRIME) - 1) * pow(point - 1, -1, PRIME)
+    words = np.full(length, largest, dtype)
+    assert PointHash(point, length).of(words) == int(largest) * series % PRIME
+
+
+def test_blocks_grow_with_the_root_of_the_vector_up_to_their_full_size() -> None:
+    assert [block_of(pieces) for pieces in (1, 4095, 4096, 10**6, LARGEST - 1)] == [2, 64, 128, 1024, MAX_BLOCK // 2]
+    assert block_of(LARGEST) == block_of(10**9) == MAX_BLOCK
 
 
 def test_no_partial_sum_can_reach_what_float64_cannot_count() -> None:
     """With every byte of the powers and every word at their largest, the product is still exact."""
-    table = np.full((B, 1), 255.0)
-    largest = np.full((1, B), float(2**32 - 1))
-    assert int((largest @ table).item()) == B * 255 * (2**32 - 1) < 2**53
+    table = np.full((MAX_BLOCK, 1), 255.0)
+    largest = np.full((1, MAX_BLOCK), float(2**32 - 1))
+    assert int((largest @ table).item()) == MAX_BLOCK * 255 * (2**32 - 1) < 2**53
 
 
 @pytest.mark.parametrize("dtype", WORD_TYPES, ids=str)
 @pytest.mark.parametrize("point", [1, 2, PRIME - 1])
 def test_special_points_are_no_exception(dtype: np.dtype, point: int) -> None:
-    words = vector(3, B + 100, dtype)
+    words = vector(3, 4100, dtype)
     assert PointHash(point, len(words)).of(words) == direct(point, words.tolist())
 
 
@@ -88,9 +98,17 @@ def test_the_hash_of_a_sum_takes_carries_of_any_type() -> None:
     assert hashes == {direct(5, values)}
 
 
+def test_a_sum_so_wide_that_it_could_differ_by_the_prime_unseen_is_refused() -> None:
+    low = np.array([5], np.uint64)
+    true, false = low, low - np.uint64(1)  # 5 and 5 + p = 2^64 * 2^63 + 4
+    assert int(false[0]) + (2**63 << 64) == int(true[0]) + PRIME
+    with pytest.raises(ValueError, match="narrower carries"):
+        PointHash(9, 1).of_sum(false, np.array([2**63], np.uint64))
+
+
 def test_strided_words_and_the_other_byte_order_are_hashed_by_value() -> None:
     for dtype in WORD_TYPES:
-        words = vector(4, 2 * B + 20, dtype)
+        words = vector(4, 8300, dtype)
         point_hash = PointHash(12345, len(words) // 2)
         expected = direct(12345, words[::2].tolist())
         assert point_hash.of(words[::2]) == expected
@@ -98,7 +116,7 @@ def test_strided_words_and_the_other_byte_order_are_hashed_by_value() -> None:
 
 
 def test_hashing_changes_no_word() -> None:
-    words = vector(5, B + 1, WORD_TYPES[3])
+    words = vector(5, 4097, WORD_TYPES[3])
     before = words.copy()
     PointHash(7, len(words)).of(words)
     np.testing.assert_array_equal(words, before)
