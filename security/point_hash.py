@@ -3,8 +3,9 @@
 For words v_0 .. v_{D-1}, taken as unsigned integers, H_r(v) = sum over j of v_j r^(j+1) mod p. It is linear over the
 integers, so the hashes of vectors add up to the hash of their sum, provided that the sum has not been reduced. A sum
 that differs anywhere (by less than p) has the same hash at no more than D of the p points, so once sums are fixed
-before the point is drawn, a wrong one is found but with probability D / p: below 2^-103 for 10^7 words. After the linearly homomorphic
-hash of VeriFL (Guo et al., IEEE TIFS 2021), without its group: the point is drawn late instead of being hidden.
+before the point is drawn, a wrong one is found but with probability D / p: below 2^-103 for 10^7 words. After the
+linearly homomorphic hash of VeriFL (Guo et al., IEEE TIFS 2021), without its group: the point is drawn late instead
+of being hidden.
 
 The hash binds nothing once the point is known, and it hides no vector: only masked vectors are hashed.
 
