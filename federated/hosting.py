@@ -17,6 +17,7 @@ from federated.ledger import FileLedger
 from federated.newest_list import NewestList
 from federated.node import TrainingNode
 from federated.notary import Notary
+from federated.spend import FileSpendBook
 from federated.timing import Stopwatch
 from security.identity import Identity, load_root
 from security.keys import KeyStore, MasterKey
@@ -96,6 +97,7 @@ class Hosting:
             dataset=file.id,
             data=archive.arrays,
             clinical=archive.clinical,
+            spend=FileSpendBook(store.folder),
             should_stop=should_stop,
             progress=progress,
         )

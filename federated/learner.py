@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.learning.metric_sums import Vector
-from core.learning.training import Progress, ShouldStop, Trainer, TrainingOptions, TrainingReport
+from core.learning.private_training import PrivateTrainer
+from core.learning.run_choices import PrivacyOptions
+from core.learning.training import Progress, ShouldStop, TrainingOptions, TrainingReport
 from core.learning.weights import Weights
 from core.studies import Study
 
@@ -34,6 +36,21 @@ class Learner(Protocol):
         """Train from `weights`; see `Trainer.fit`."""
         ...
 
+    def fit_privately(
+        self,
+        weights: Weights,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        units: NDArray[np.int64],
+        options: TrainingOptions,
+        *,
+        privacy: PrivacyOptions,
+        should_stop: ShouldStop,
+        progress: Progress,
+    ) -> tuple[Weights, TrainingReport]:
+        """Train from `weights` with differential privacy; see `PrivateTrainer.fit_privately`."""
+        ...
+
     def evaluate(self, weights: Weights, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Vector:
         """Return metric sums; zeros for no images."""
         ...
@@ -49,12 +66,12 @@ class KerasLearner:
     def __init__(self, architecture: str, study: Study) -> None:
         self._architecture = architecture
         self._study = study
-        self._made: Trainer | None = None
+        self._made: PrivateTrainer | None = None
 
     @property
-    def _trainer(self) -> Trainer:
+    def _trainer(self) -> PrivateTrainer:
         if self._made is None:
-            self._made = Trainer(self._architecture, self._study)
+            self._made = PrivateTrainer(self._architecture, self._study)
         return self._made
 
     def initial(self, seed: int) -> Weights:
@@ -73,6 +90,23 @@ class KerasLearner:
     ) -> tuple[Weights, TrainingReport]:
         """See `Learner.fit`."""
         return self._trainer.fit(weights, images, labels, options, should_stop=should_stop, progress=progress)
+
+    def fit_privately(
+        self,
+        weights: Weights,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        units: NDArray[np.int64],
+        options: TrainingOptions,
+        *,
+        privacy: PrivacyOptions,
+        should_stop: ShouldStop,
+        progress: Progress,
+    ) -> tuple[Weights, TrainingReport]:
+        """See `Learner.fit_privately`."""
+        return self._trainer.fit_privately(
+            weights, images, labels, units, options, privacy=privacy, should_stop=should_stop, progress=progress
+        )
 
     def evaluate(self, weights: Weights, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Vector:
         """See `Learner.evaluate`."""

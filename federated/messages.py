@@ -11,7 +11,7 @@ of possible recipients.
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -132,6 +132,15 @@ class Briefing(Wire):
     crl: bytes = b""
     group: bytes = b""
     certificates: list[bytes] = []
+
+
+class PrivacyStatement(Wire):
+    """What a member states of its privacy after a training: epsilon over all private trainings of its data set."""
+
+    epsilon: float = Field(ge=0, allow_inf_nan=False)
+    delta: float = Field(gt=0, lt=1)
+    unit: Literal["patient", "image"]
+    noise_multiplier: float = Field(gt=0, allow_inf_nan=False)
 
 
 class Request(Wire):

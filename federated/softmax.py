@@ -4,6 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.learning.metric_sums import Vector, length_of, sums_of
+from core.learning.privacy import steps_an_epoch
+from core.learning.private_training import members_of, sample
+from core.learning.run_choices import PrivacyOptions
+from core.learning.secret_draws import SecretDraws
 from core.learning.training import Progress, ShouldStop, TrainingOptions, TrainingReport
 from core.learning.weights import Weights, encode_weights
 from core.studies import LEUKEMIA, Study
@@ -57,6 +61,41 @@ class SoftmaxLearner:
             progress(done, options.epochs, loss)
         new = {"softmax/kernel": kernel, "softmax/bias": bias}
         return new, TrainingReport(images=len(labels), steps=done, loss=loss, stopped=stopped)
+
+    def fit_privately(
+        self,
+        weights: Weights,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        units: NDArray[np.int64],
+        options: TrainingOptions,
+        *,
+        privacy: PrivacyOptions,
+        should_stop: ShouldStop,
+        progress: Progress,
+    ) -> tuple[Weights, TrainingReport]:
+        """DP-SGD as in `core.learning.private_training`, one unit after the other."""
+        vector = np.concatenate([weights["softmax/kernel"].ravel(), weights["softmax/bias"]])
+        inputs, targets, draws = _pooled(images), np.eye(self._classes)[labels], SecretDraws()
+        inputs = np.hstack([inputs, np.ones((len(inputs), 1))])  # the last row of the weights is the bias
+        members, done, stopped = members_of(units, len(labels)), 0, False
+        total = options.epochs * steps_an_epoch(privacy.sampling_rate)
+        for done in range(1, total + 1):
+            if should_stop():
+                stopped = True
+                break
+            step = privacy.noise_multiplier * privacy.clip_norm * draws.normal(vector.size)
+            for unit in sample(members, privacy.sampling_rate, draws):
+                logits = inputs[unit] @ vector.reshape(-1, self._classes)
+                shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+                error = shifted / shifted.sum(axis=1, keepdims=True) - targets[unit]
+                gradient = (inputs[unit].T @ error / len(unit)).ravel()
+                step += gradient / max(1.0, float(np.linalg.norm(gradient)) / privacy.clip_norm)
+            vector = vector - 0.5 * step / (privacy.sampling_rate * len(members))
+            progress(done, total, float("nan"))
+        kernel, bias = np.split(vector.astype(np.float32), [-self._classes])
+        new = {"softmax/kernel": kernel.reshape(-1, self._classes), "softmax/bias": bias}
+        return new, TrainingReport(images=len(labels), steps=done, loss=float("nan"), stopped=stopped)
 
     def evaluate(self, weights: Weights, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Vector:
         """Metric sums of the logits; zeros for no images."""

@@ -7,7 +7,7 @@ to its first weights can be walked and nothing in it exchanged. `sha256_of_linea
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from itertools import pairwise
 
@@ -37,13 +37,17 @@ class Lineage:
         run: federated run that made them.
         round: round of that run; 0 are the weights it started from.
         attempt: the try of that round that counted; empty for weights brought from elsewhere.
-        weights_sha256: `core.learning.weights.sha256_of` of the weights.
+        weights_sha256: names the weights and what the server's optimiser keeps beside them
+            (`core.learning.weights.checkpoint_sha256`).
         parent: SHA-256 (hex) of the signed lineage before this one; empty at the start of a line.
         mode: aggregation mode, or ``import``.
         members: parties whose updates are in the weights.
         metrics: global validation figures of these weights (`core.learning.metric_sums.summary_dict`).
         order: SHA-256 (hex) of the signed order of the run; empty for an import.
         at: time of signing, ISO 8601, UTC.
+        privacy: differential privacy of the weights towards the members' training images: ``epsilon`` (largest that a
+            member stated, over all private trainings of its data set), ``delta``, ``unit`` (`PrivacyUnit`) and
+            ``noise_multiplier``; empty when any training behind them had none.
     """
 
     study: str
@@ -57,6 +61,7 @@ class Lineage:
     metrics: dict[str, float]
     order: str
     at: str
+    privacy: dict[str, float | str] = field(default_factory=dict)
 
 
 def sha256_of_lineage(signed: bytes) -> str:

@@ -77,7 +77,7 @@ class PrivateTrainer(Trainer):
             ValueError: images, labels or units do not fit, or the network's per-example gradients are not known.
         """
         self._check_images(images, labels)
-        members = _members(units, len(labels))
+        members = members_of(units, len(labels))
         self._load(weights)
         for variable in self._optimizer.variables:
             variable.assign(np.zeros(variable.shape, variable.dtype))
@@ -176,7 +176,7 @@ def lay_out(load: Sequence[NDArray[np.intp]]) -> tuple[NDArray[np.intp], NDArray
     return rows, mix
 
 
-def _members(units: NDArray[np.int64], images: int) -> list[NDArray[np.intp]]:
+def members_of(units: NDArray[np.int64], images: int) -> list[NDArray[np.intp]]:
     """Return the positions of each unit's images.
 
     Raises:
