@@ -129,6 +129,8 @@ class Encoding:
         Raises:
             Refused: `SUM` when a guard bit is not zero: the group mask is not off, or the sum is not one of words.
         """
+        if words.ndim != 1 or words.dtype != self.dtype:
+            raise ValueError(f"{words.shape} of {words.dtype} is no vector of {self.dtype}")
         signed = words.view(f"i{self.word // 8}")
         out = np.empty(words.size)
         for start in range(0, words.size, _BLOCK):
