@@ -13,11 +13,13 @@ from typing import Any, Protocol, TypeVar
 
 from core.errors import CheckpointRefused
 from core.learning.orders import RunOptions
+from core.learning.run_choices import OnFailure
 from core.learning.run_events import EventKind, FailureCode, Wish
 from federated.aggregation.base import Aggregation, Ask, Conversation, GlobalModel, Play
 from federated.aggregation.registry import AGGREGATIONS
+from federated.board import Board, MemoryBoard
 from federated.failures import Interrupted, Refused, RoundFailed, code_of
-from federated.messages import Briefing, Header, Kind, Refusal, Reply, pack, unpack
+from federated.messages import NO_ATTACHMENT, Briefing, Header, Kind, Refusal, Reply, pack, unpack
 from federated.notary import Notary
 from federated.store import AttemptOutcome, Ending, Event, RunStore
 from federated.timing import Task
@@ -55,6 +57,7 @@ class Coordinator:
         store: RunStore,
         directory: Directory,
         group: bytes = b"",
+        boards: Callable[[str, str], Board] = lambda _attempt, _name: MemoryBoard(),
     ) -> None:
         """Read the order.
 
@@ -66,6 +69,7 @@ class Coordinator:
             store: the run's state.
             directory: revocation list and certificates to pass on.
             group: the group key, sealed by the authority for the members (`core.learning.group_key`); for `blind`.
+            boards: makes the board on which an attempt's sum is published, from attempt and name of the sum.
 
         Raises:
             SignatureBroken, CertificateRefused, RunRefused: the order is not the authority's for this run.
@@ -74,6 +78,7 @@ class Coordinator:
         self._run = run
         self._order = order
         self._group = group
+        self._boards = boards
         self._transport = transport
         self._store = store
         self._directory = directory
@@ -102,12 +107,21 @@ class Coordinator:
             return ending
         except (RoundFailed, CheckpointRefused) as failed:
             reason = failed.public_text if isinstance(failed, CheckpointRefused) else str(failed)
-            self._store.end(Ending.FAILED, reason, self._event(EventKind.RUN_FAILED, 0, {"reason": reason}))
-            return Ending.FAILED
+            waits = isinstance(failed, RoundFailed) and self._options.round_rules.on_failure is OnFailure.PAUSE
+            ending = Ending.PAUSED if waits else Ending.FAILED
+            kind = EventKind.RUN_PAUSED if waits else EventKind.RUN_FAILED
+            self._store.end(ending, reason, self._event(kind, 0, {"reason": reason}))
+            return ending
         return Ending.FINISHED
 
     def _finish_round(self, number: int, conversation: Callable[[Play], Conversation[GlobalModel]]) -> GlobalModel:
-        attempt, model = self._attempt(number, conversation)
+        for left in reversed(range(self._options.round_rules.tries)):
+            try:
+                attempt, model = self._attempt(number, conversation)
+                break
+            except RoundFailed:
+                if not left:
+                    raise
         payload = {"metrics": dict(model.metrics), "members": list(model.members), "seconds": self._own_seconds()}
         self._store.finish_round(attempt, model, self._event(EventKind.ROUND_FINISHED, number, payload))
         return model
@@ -122,7 +136,15 @@ class Coordinator:
     ) -> tuple[str, T]:
         """Try a round once: under an id of its own that is stored before anything is sent."""
         attempt = self._store.begin_attempt(number)
-        play = Play(run=self._run, round=number, attempt=attempt, options=self._options)
+        play = Play(
+            run=self._run,
+            round=number,
+            attempt=attempt,
+            options=self._options,
+            order=self._order,
+            notary=self._notary,
+            new_board=partial(self._boards, attempt),
+        )
         self._tell(kind, number, {"attempt": attempt})
         try:
             return attempt, self._converse(play, conversation(play))
@@ -171,7 +193,9 @@ class Coordinator:
         def letters() -> Iterator[tuple[str, bytes]]:
             for party, request in question.requests.items():
                 header = self._header(play, question, party)
-                letter = pack(header, request, notary=self._notary, briefing=briefing, attachment=question.attachment)
+                wanted = question.attached is None or party in question.attached
+                attachment = question.attachment if wanted else NO_ATTACHMENT
+                letter = pack(header, request, notary=self._notary, briefing=briefing, attachment=attachment)
                 sent[party] = len(letter)
                 yield party, letter
 

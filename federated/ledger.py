@@ -28,6 +28,10 @@ class Ledger(Protocol):
         """
         ...
 
+    def settled(self, run: str, round_number: int) -> tuple[str, ...]:
+        """Return the members that a round was settled on, sorted; empty if it was not."""
+        ...
+
 
 class MemoryLedger:
     """A ledger that lives as long as its party's object: for simulations."""
@@ -47,6 +51,11 @@ class MemoryLedger:
         roster = ",".join(sorted(members))
         if self._rosters.setdefault((run, str(round_number)), roster) != roster:
             raise Refused(FailureCode.ROSTER)
+
+    def settled(self, run: str, round_number: int) -> tuple[str, ...]:
+        """See `Ledger.settled`."""
+        roster = self._rosters.get((run, str(round_number)), "")
+        return tuple(roster.split(",")) if roster else ()
 
 
 class FileLedger(MemoryLedger):

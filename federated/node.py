@@ -12,6 +12,7 @@ from federated.failures import Refused
 from federated.learner import Learner
 from federated.ledger import Ledger
 from federated.notary import Notary
+from federated.spend import SpendBook
 
 
 class TrainingNode(Answering):
@@ -26,6 +27,7 @@ class TrainingNode(Answering):
         dataset: str,
         data: DatasetArrays,
         clinical: bool,
+        spend: SpendBook | None = None,
         should_stop: Callable[[], bool] = lambda: False,
         progress: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> None:
@@ -38,13 +40,22 @@ class TrainingNode(Answering):
             dataset: id of its data set, as orders name it.
             data: the data set, opened.
             clinical: the images are of real patients; then `plain` orders are refused here, whoever signed them.
+            spend: what its data sets have spent of their privacy; without one a history that ends with this object.
             should_stop: asked before each training step.
             progress: told (steps done, steps in all) of a local training.
         """
         super().__init__(notary=notary, ledger=ledger)
         self._dataset = dataset
         self._work = NodeWork(
-            notary=notary, learner=learner, data=data, clinical=clinical, should_stop=should_stop, progress=progress
+            notary=notary,
+            ledger=ledger,
+            learner=learner,
+            dataset=dataset,
+            data=data,
+            spend=SpendBook() if spend is None else spend,
+            clinical=clinical,
+            should_stop=should_stop,
+            progress=progress,
         )
         self._sides: dict[AggregationMode, Answers] = {}
 

@@ -17,6 +17,7 @@ from core.diagnosis.exports import check_exports, encode_exports
 from core.errors import RunRefused
 from core.imaging.datasets import DatasetArrays, Part
 from core.learning.architectures import DEFAULT_ARCHITECTURE
+from core.learning.group_key import seal_group_key
 from core.learning.orders import (
     AGGREGATION,
     AUTHORITY,
@@ -122,12 +123,14 @@ def simulate(
         enclave = AggregationEnclave(notary=notary(keys.enrol(AGGREGATION)), ledger=MemoryLedger())
         coordinator_identity = keys.enrol(COORDINATOR)
         store = MemoryRunStore(clock=clock, listener=on_event)
+        members = [keys.certificate(training_party(hospital)) for hospital in data]
         begun = time.perf_counter()
         with InProcessHost([*nodes, enclave], lines=lines) as host:
             coordinator = Coordinator(
                 notary=notary(coordinator_identity),
                 run=run,
                 order=sign_order(_order(data, study, options), run=run, signer=authority),
+                group=seal_group_key(run, study=study.code, signer=authority, members=members),
                 transport=host.transport,
                 store=store,
                 directory=keys.board,

@@ -12,7 +12,7 @@ from pathlib import Path
 from core.clock import Clock
 from core.learning.orders import AUTHORITY
 from security.authority import CertificateAuthority, RevocationReason
-from security.certificates import Trust
+from security.certificates import Certificate, Trust
 from security.identity import Identity
 from security.keys import KeyStore, MasterKey
 
@@ -59,6 +59,10 @@ class ThrowAwayKeys:
         identity = Identity.enrol(store, self._office, now=self._clock.now())
         self.board.sealing[party] = identity.sealing_certificate.der
         return identity
+
+    def certificate(self, party: str) -> Certificate:
+        """Return a party's sealing certificate."""
+        return Certificate(self.board.sealing[party])
 
     def trust(self) -> Trust:
         """The root and the newest revocation list."""

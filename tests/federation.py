@@ -8,6 +8,7 @@ import numpy as np
 
 from core.clock import FixedClock
 from core.imaging.datasets import DatasetArrays, Part
+from core.learning.group_key import seal_group_key
 from core.learning.orders import (
     AGGREGATION,
     APP,
@@ -26,6 +27,7 @@ from federated.ledger import MemoryLedger
 from federated.node import TrainingNode
 from federated.notary import Notary
 from federated.softmax import SoftmaxLearner
+from federated.spend import SpendBook
 from federated.store import MemoryRunStore
 from federated.throwaway import ThrowAwayKeys
 from federated.timing import Stopwatch
@@ -97,6 +99,7 @@ class Federation:
     clock: FixedClock = field(default_factory=FixedClock)
     down: set[str] = field(default_factory=set)
     should_stop: Callable[[], bool] = lambda: False
+    books: dict[str, SpendBook] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Make keys, data, parties, store."""
@@ -127,12 +130,18 @@ class Federation:
             dataset=slug,
             data=self.data[slug],
             clinical=self.clinical,
+            spend=self.books.get(slug),
             should_stop=self.should_stop,
         )
 
     def order(self, run: str = RUN) -> bytes:
         """The authority's signed order."""
         return sign_order(self.options, run=run, signer=self.identities[AUTHORITY])
+
+    def group(self, run: str = RUN) -> bytes:
+        """The group key, sealed by the authority for the members."""
+        members = [self.keys.certificate(party) for party in self.options.parties]
+        return seal_group_key(run, study=LEUKEMIA.code, signer=self.identities[AUTHORITY], members=members)
 
     def host(self) -> InProcessHost:
         """The parties' machines."""
@@ -147,6 +156,7 @@ class Federation:
             transport=host.transport,
             store=self.store,
             directory=self.keys.board,
+            group=self.group(run),
         )
 
     def play(self, run: str = RUN) -> str:

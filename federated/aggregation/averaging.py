@@ -95,20 +95,7 @@ class Averaging:
 
     def closing(self, play: Play, model: GlobalModel) -> Conversation[Served]:
         """See `Aggregation.closing`."""
-        request = ExportRequest(model=model.wire)
-        exported = yield from ask(
-            Ask(
-                step=Step.EXPORT,
-                requests=dict.fromkeys(model.members or play.options.parties, request),
-                reply=ExportReply,
-                quorum=MIN_EXPORTERS,
-            )
-        )
-        agreed = _largest_group({party: reply.sha256 for party, reply in exported.items()})
-        if len(agreed) < MIN_EXPORTERS:
-            raise RoundFailed("No two members exported the same model.")
-        statements = {party: exported[party].statement for party in agreed}
-        return Served(sealed=exported[agreed[0]].serving, exporter=agreed[0], statements=statements)
+        return (yield from exporting(play, model))
 
     def node_side(self, work: NodeWork) -> Answers:
         """See `Aggregation.node_side`."""
@@ -119,7 +106,25 @@ class Averaging:
         return AveragingAggregation(notary, ledger=ledger, protection=self._protection).answers()
 
 
-def _largest_group(said: Mapping[str, str]) -> list[str]:
+def exporting(play: Play, model: GlobalModel) -> Conversation[Served]:
+    """Have the members export the serving model; the bytes that most of them agree on are served."""
+    request = ExportRequest(model=model.wire)
+    exported = yield from ask(
+        Ask(
+            step=Step.EXPORT,
+            requests=dict.fromkeys(model.members or play.options.parties, request),
+            reply=ExportReply,
+            quorum=MIN_EXPORTERS,
+        )
+    )
+    agreed = largest_group({party: reply.sha256 for party, reply in exported.items()})
+    if len(agreed) < MIN_EXPORTERS:
+        raise RoundFailed("No two members exported the same model.")
+    statements = {party: exported[party].statement for party in agreed}
+    return Served(sealed=exported[agreed[0]].serving, exporter=agreed[0], statements=statements)
+
+
+def largest_group(said: Mapping[str, str | bytes]) -> list[str]:
     """Return the parties that said the same as most did, sorted."""
     most = Counter(said.values()).most_common(1)[0][0]
     return sorted(party for party, value in said.items() if value == most)

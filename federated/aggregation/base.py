@@ -3,26 +3,28 @@
 The coordinator's side is a conversation: a generator that yields what to ask of whom (`Ask`) and receives the answers
 of those who gave one. So a mode is straight-line code with its own steps and variables, and the coordinator's loop,
 which signs, sends, verifies, records failures and counts the quorum, is the same for every mode. `plain` and `sealed`
-train, average, evaluate and summarise; `blind` will advertise, train, agree, unmask, verify and apply.
+train, average, evaluate and summarise; `blind` adds what nobody can read (`federated.aggregation.blind`).
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from core.imaging.datasets import DatasetArrays
 from core.learning.orders import AggregationMode, RunOptions
 from federated.answering import Answers
+from federated.board import Board
 from federated.learner import Learner
 from federated.ledger import Ledger
 from federated.messages import NO_ATTACHMENT, Attachment, Message, Model, Reply, Request, Step
 from federated.notary import Notary
+from federated.spend import SpendBook
 
 R = TypeVar("R", bound=Reply)
 T = TypeVar("T")
 
 
-def _keep_nothing(_party: str, _reply: Reply, _message: Message) -> None:
+def keep_nothing(_party: str, _reply: Reply, _message: Message) -> None:
     """What most steps do with an answer beside keeping it: nothing."""
 
 
@@ -35,7 +37,8 @@ class Ask(Generic[R]):
         requests: party -> request.
         reply: the class that answers must have.
         quorum: with fewer proper answers the round fails.
-        attachment: travels behind each request.
+        attachment: travels behind each request ...
+        attached: ... to these parties; None for all.
         certificates: whether the parties need the members' sealing certificates.
         deadline_s: seconds that the parties have; 0 for no limit.
         absorb: told of each proper reply and its attachment as it comes, so that nothing large needs to be kept; raises
@@ -47,9 +50,10 @@ class Ask(Generic[R]):
     reply: type[R]
     quorum: int
     attachment: Attachment = NO_ATTACHMENT
+    attached: Collection[str] | None = None
     certificates: bool = True
     deadline_s: float = 0.0
-    absorb: "Callable[[str, R, Message], None]" = _keep_nothing
+    absorb: "Callable[[str, R, Message], None]" = keep_nothing
 
 
 Conversation = Generator[Ask[Reply], Mapping[str, Reply], T]
@@ -70,12 +74,18 @@ class Play:
         round: its number.
         attempt: id of this attempt.
         options: the run's options.
+        order: the order as the authority signed it.
+        notary: the coordinator's cryptography.
+        new_board: makes the board of a sum from its name.
     """
 
     run: str
     round: int
     attempt: str
     options: RunOptions
+    order: bytes
+    notary: Notary
+    new_board: Callable[[str], Board]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,15 +124,20 @@ class NodeWork:
     Attributes:
         notary: the node's cryptography; its watch counts the node's time.
         learner: what it trains with.
+        dataset: id of its data set.
         data: its own data set.
+        spend: what its data sets have spent of their privacy.
         clinical: whether the images are of real patients.
         should_stop: asked before each training step.
         progress: told (steps done, steps in all); never a loss, which is the node's own.
     """
 
     notary: Notary
+    ledger: Ledger
     learner: Learner
+    dataset: str
     data: DatasetArrays
+    spend: SpendBook
     clinical: bool
     should_stop: Callable[[], bool]
     progress: Callable[[int, int], None]

@@ -54,7 +54,7 @@ class UnreducedSum:
         return self.low.tobytes() + self.carry.tobytes()
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, length: int, word: int, members: int) -> "UnreducedSum":
+    def from_bytes(cls, data: bytes | memoryview, *, length: int, word: int, members: int) -> "UnreducedSum":
         """Read what `to_bytes` wrote; nothing more can be added to it.
 
         Raises:

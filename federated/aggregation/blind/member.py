@@ -1,0 +1,269 @@
+"""A member's part in one blind sum, up to unmasking: keys, shares, masks, and what it never does twice.
+
+Secure aggregation after Bonawitz et al. 2017 (the protocol against an active server) on the neighbour graph of Bell et
+al. 2020, with a group mask beside. The object lives for one attempt; nothing of it is stored.
+"""
+
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.learning.run_events import FailureCode
+from federated.aggregation.blind.circle import Circle
+from federated.aggregation.blind.messages import Share
+from federated.aggregation.blind.seeds import adds, group_mask_key, own_mask_key, pair_info, share_context
+from federated.aggregation.blind.statements import (
+    Advert,
+    Agreement,
+    Dealing,
+    Label,
+    Statement,
+    Upload,
+    coin_sha256,
+    place,
+    seed_sha256,
+    survivors_sha256,
+)
+from federated.failures import Refused
+from federated.messages import Attachment, Header
+from federated.notary import Notary
+from federated.timing import Task
+from security import shamir
+from security.encoding import decode, encode
+from security.errors import SecurityError
+from security.keystream import apply_masks
+from security.masking import MaskKey, ShareBox, TransportKey
+
+Words = NDArray[Any]
+"""A vector of a sum: uint32 or uint64."""
+
+S = TypeVar("S", bound=Statement)
+_SALT_BYTES = 16
+_SECRET_BYTES = 32
+
+
+class BlindMember:
+    """One member in one sum of one attempt.
+
+    Attributes:
+        header: run, round and attempt.
+        label: which of the round's sums.
+        circle: who takes part.
+        survivors: whom the members signed as survivors; empty before.
+        coin: the random value that the member has committed to.
+        remaining: its vector without its own mask, uint32 or uint64; the group mask and the pairs' masks are on it.
+    """
+
+    def __init__(self, notary: Notary, header: Header, label: Label, circle: Circle, group_key: bytes) -> None:
+        """Draw the secrets of this attempt."""
+        self.header = header
+        self.label = label
+        self.circle = circle
+        self.survivors: dict[str, bytes] = {}
+        self.coin = secrets.token_bytes(_SECRET_BYTES)
+        self.remaining: Words = np.zeros(0, np.uint32)
+        self._notary = notary
+        self._study = notary.study
+        self._party = notary.party
+        self._info = pair_info(self._study, header, label)
+        self._group_mask = group_mask_key(group_key, self._study, header, label)
+        self._mask_key = MaskKey.generate()
+        self._transport_key = TransportKey.generate()
+        self._seed = secrets.token_bytes(_SECRET_BYTES)
+        self._adverts: dict[str, Advert] = {}
+        self._boxes: dict[str, ShareBox] = {}
+        self._dealings: dict[str, Dealing] = {}
+        self._held: dict[str, tuple[Share, Share]] = {}
+        self._upload_sha256 = b""
+        self._stated: dict[str, bytes] = {}
+
+    @property
+    def neighbours(self) -> frozenset[str]:
+        """Whom the circle gives as neighbours."""
+        return self.circle.closed(self._party) - {self._party}
+
+    @property
+    def group_mask(self) -> bytes:
+        """Keystream key of the mask that all members add."""
+        return self._group_mask
+
+    def advertise(self) -> bytes:
+        """Return the signed public keys."""
+        self._adverts[self._party] = Advert(mask_key=self._mask_key.public, transport_key=self._transport_key.public)
+        return self._adverts[self._party].sign(self._notary, self.header, self.label)
+
+    def deal(self, adverts: Mapping[str, bytes]) -> tuple[bytes, dict[str, bytes]]:
+        """Share mask key and seed among the neighbours that advertised; returns the signed dealing and sealed shares.
+
+        Raises:
+            Refused: too few neighbours, or adverts of others.
+            SecurityError: an advert is not its party's.
+        """
+        self._expect_neighbours(adverts)
+        for party, envelope in adverts.items():
+            if party != self._party:
+                self._adverts[party] = self._read(Advert, envelope, party)
+        holders = sorted(self._adverts)
+        if len(holders) < self.circle.share_threshold:
+            raise Refused(FailureCode.TOO_FEW)
+        with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
+            self._make_boxes()
+            commitments, boxes = self._share_out(holders)
+            place_of_seed = place(self._study, self._party, self.header, self.label, "seed")
+            dealing = Dealing(shares=commitments, seed=seed_sha256(self._seed, place_of_seed))
+        self._dealings[self._party] = dealing
+        return dealing.sign(self._notary, self.header, self.label), boxes
+
+    def _make_boxes(self) -> None:
+        for party, advert in self._adverts.items():
+            if party != self._party:
+                self._boxes[party] = self._transport_key.box(advert.transport_key, info=self._info)
+
+    def _share_out(self, holders: list[str]) -> tuple[dict[str, tuple[bytes, bytes]], dict[str, bytes]]:
+        points = [self.circle.points[holder] for holder in holders]
+        of_key, of_seed = (
+            shamir.split(secret, threshold=self.circle.share_threshold, points=points)
+            for secret in (self._mask_key.scalar(), self._seed)
+        )
+        commitments: dict[str, tuple[bytes, bytes]] = {}
+        boxes: dict[str, bytes] = {}
+        for holder, point in zip(holders, points, strict=True):
+            context = share_context(self._study, self._party, holder, self.header, self.label)
+            pair = (
+                Share(value=of_key[point], salt=secrets.token_bytes(_SALT_BYTES)),
+                Share(value=of_seed[point], salt=secrets.token_bytes(_SALT_BYTES)),
+            )
+            commitments[holder] = (_commitment(pair[0], point, context), _commitment(pair[1], point, context))
+            if holder == self._party:
+                self._held[holder] = pair
+            else:
+                plain = encode([field for share in pair for field in (share.value, share.salt)])
+                boxes[holder] = self._boxes[holder].seal(plain, context=context)
+        return commitments, boxes
+
+    def receive(self, dealings: Mapping[str, bytes], boxes: Mapping[str, bytes]) -> None:
+        """Take over the neighbours' shares, each checked against what its dealer committed to.
+
+        Raises:
+            Refused: with `SHARE` and the dealers whose shares are wrong; `TOO_FEW` neighbours dealt.
+            SecurityError: a dealing is not its party's.
+        """
+        self._expect_neighbours(dealings)
+        wrong: dict[str, FailureCode] = {}
+        for party, envelope in dealings.items():
+            if party == self._party:
+                continue
+            if party not in self._adverts or party not in boxes:
+                raise Refused(FailureCode.MESSAGE)
+            dealing = self._read(Dealing, envelope, party)
+            try:
+                with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
+                    self._held[party] = self._opened(party, dealing, boxes[party])
+            except (SecurityError, Refused, ValueError, TypeError):
+                wrong[party] = FailureCode.SHARE
+                continue
+            self._dealings[party] = dealing
+        if wrong:
+            raise Refused(FailureCode.SHARE, wrong)
+        if len(self._dealings) < self.circle.share_threshold:
+            raise Refused(FailureCode.TOO_FEW)
+
+    def _opened(self, dealer: str, dealing: Dealing, box: bytes) -> tuple[Share, Share]:
+        context = share_context(self._study, dealer, self._party, self.header, self.label)
+        key, key_salt, seed, seed_salt = decode(self._boxes[dealer].open(box, context=context))
+        pair = Share(value=key, salt=key_salt), Share(value=seed, salt=seed_salt)
+        for share, commitment in zip(pair, dealing.shares.get(self._party, (b"", b"")), strict=True):
+            point = self.circle.points[self._party]
+            shamir.check(share.value, commitment, salt=share.salt, point=point, context=context)
+        return pair
+
+    def mask(self, words: Words, *, base_sha256: str) -> tuple[bytes, Attachment]:
+        """Mask a vector in place; returns the signed upload and the masked vector.
+
+        Args:
+            words: the quantised vector, uint32 or uint64; becomes the masked one.
+            base_sha256: weights that it belongs to.
+        """
+        with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
+            plus, minus = self._pair_masks(self._dealings)
+            apply_masks(words, plus=[*plus, self._group_mask], minus=minus)
+            self.remaining = words.copy()
+            own = own_mask_key(self._seed, self._study, self._party, self.header, self.label)
+            apply_masks(words, plus=[own])
+            attachment = Attachment.of(words.data.cast("B"))
+        self._upload_sha256 = attachment.sha256
+        upload = Upload(sha256=attachment.sha256, words=len(words), base_sha256=base_sha256)
+        return upload.sign(self._notary, self.header, self.label), attachment
+
+    def _pair_masks(self, others: Iterable[str]) -> tuple[list[bytes], list[bytes]]:
+        """Keystream keys of the masks with `others`: those that this member adds, those that it subtracts."""
+        signed: dict[bool, list[bytes]] = {True: [], False: []}
+        for party in sorted(others):
+            if party != self._party:
+                seed = self._mask_key.agree(self._adverts[party].mask_key, info=self._info)
+                signed[adds(self._party, party)].append(seed)
+        return signed[True], signed[False]
+
+    def agree(self, survivors: Mapping[str, bytes]) -> bytes:
+        """Return the signed survivor set with a commitment to this member's random value.
+
+        Raises:
+            Refused: with `SURVIVORS`, too few, not of this circle, without this member or with another upload of it.
+        """
+        parties = set(survivors)
+        around = parties & self.circle.closed(self._party)
+        if (
+            not parties <= set(self.circle.parties)
+            or len(parties) < self.circle.survivors_needed
+            or len(around) < self.circle.share_threshold
+            or not around <= set(self._dealings)
+            or survivors.get(self._party) != self._upload_sha256
+        ):
+            raise Refused(FailureCode.SURVIVORS)
+        self._stated = dict(survivors)
+        commitment = coin_sha256(self.coin, place(self._study, self._party, self.header, self.label, "coin"))
+        return Agreement(survivors=survivors_sha256(survivors), coin=commitment).sign(
+            self._notary, self.header, self.label
+        )
+
+    def unmask(self, agreements: Mapping[str, bytes]) -> tuple[dict[str, Share], dict[str, Share]]:
+        """Reveal shares: of survivors' seeds and of the mask keys of those who dropped out, never both of one member.
+
+        Raises:
+            Refused: with `SURVIVORS`, fewer neighbours than the threshold signed the set that this member signed.
+            SecurityError: an agreement is not its party's.
+        """
+        self._expect_neighbours(agreements)
+        signers = set()
+        for party, envelope in agreements.items():
+            if self._read(Agreement, envelope, party).survivors != survivors_sha256(self._stated):
+                raise Refused(FailureCode.SURVIVORS)
+            signers.add(party)
+        if not self._stated or len(signers & set(self._stated)) < self.circle.share_threshold:
+            raise Refused(FailureCode.SURVIVORS)
+        self.survivors = self._stated
+        seeds = {party: pair[1] for party, pair in self._held.items() if party in self.survivors}
+        keys = {party: pair[0] for party, pair in self._held.items() if party not in self.survivors}
+        return seeds, keys
+
+    def leave_pairs(self) -> None:
+        """Take the masks with members that dropped out off `remaining`, which is then this member's term of the sum."""
+        dropped = set(self._dealings) - set(self.survivors)
+        if dropped:
+            with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
+                plus, minus = self._pair_masks(dropped)
+                apply_masks(self.remaining, plus=minus, minus=plus)
+
+    def _expect_neighbours(self, parties: Iterable[str]) -> None:
+        if not set(parties) <= self.circle.closed(self._party):
+            raise Refused(FailureCode.MESSAGE)
+
+    def _read(self, kind: type[S], envelope: bytes, party: str) -> S:
+        return kind.read(envelope, notary=self._notary, sender=party, header=self.header, label=self.label)
+
+
+def _commitment(share: Share, point: int, context: bytes) -> bytes:
+    return shamir.commit(share.value, salt=share.salt, point=point, context=context)

@@ -1,0 +1,35 @@
+"""From secrets to the keys of masks: what each is derived from, and with which sign a pair's mask is added.
+
+Every derivation binds study, run, round, attempt and sum, so that no mask is ever used twice.
+"""
+
+from federated.aggregation.blind.statements import Label, place
+from federated.messages import Header
+from security.keys import hkdf
+
+_MEMBERS = "members"
+
+
+def pair_info(study: str, header: Header, label: Label) -> bytes:
+    """Return what two members' agreement on a mask or a transport key is bound to, beside their public keys."""
+    return place(study, _MEMBERS, header, label, "pair").encode()
+
+
+def share_context(study: str, dealer: str, holder: str, header: Header, label: Label) -> bytes:
+    """Return what the shares from `dealer` to `holder`, and the commitments to them, are bound to."""
+    return place(study, dealer, header, label, f"share/{holder}").encode()
+
+
+def own_mask_key(seed: bytes, study: str, party: str, header: Header, label: Label) -> bytes:
+    """Return the keystream key of a member's own mask from its shared seed."""
+    return hkdf(seed, info=place(study, party, header, label, "own-mask").encode())
+
+
+def group_mask_key(group_key: bytes, study: str, header: Header, label: Label) -> bytes:
+    """Return the keystream key of the mask that all members add and the cloud does not know."""
+    return hkdf(group_key, info=place(study, _MEMBERS, header, label, "group-mask").encode())
+
+
+def adds(party: str, other: str) -> bool:
+    """Return whether `party` adds the mask that it shares with `other`; the other one then subtracts it."""
+    return party < other
