@@ -2,20 +2,21 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from core.diagnosis.codec import TRAVELS, Codec
 from core.errors import CheckpointRefused
 from core.imaging.preprocess import PREPROCESSING
 from core.learning.metric_sums import Summary, summary_dict
-from core.learning.weights import Weights, decode_weights, encode_weights, sha256_of
+from core.learning.weights import Weights, checkpoint_sha256, decode_weights, encode_weights, sha256_of
 from core.studies import STUDIES, Study
 from security.encoding import decode, encode
 
 FORMAT = "hemaseal-serving-model"
 VERSION = 1
+_MOMENTS = "moments"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class ModelManifest:
         false_alarm_bound: share of all-normal pseudo-patients that may raise it, on validation.
         run_id: federated run, or the name of the training that made it.
         round: round of the run.
-        weights_sha256: `core.learning.weights.sha256_of` its weights.
+        weights_sha256: names the checkpoint that its weights are from (`core.learning.weights.checkpoint_sha256`).
         litert_sha256: SHA-256 of the LiteRT network.
         members: parties that trained it.
         metrics: figures of the summed validation (`core.learning.metric_sums.Summary`).
@@ -91,7 +92,8 @@ class ServingModel:
     Attributes:
         manifest: what it is and how it decides.
         litert: LiteRT flatbuffer (`core.learning.export`).
-        weights: safetensors bytes, or None in the copies that only serve.
+        weights: safetensors bytes, or None in the copies that only serve. Where the checkpoint held a server
+            optimiser's moments too, the metadata state the moments' hash.
     """
 
     manifest: ModelManifest
@@ -139,12 +141,21 @@ class ServingModel:
         self.manifest.check()
         if hashlib.sha256(self.litert).hexdigest() != self.manifest.litert_sha256:
             raise CheckpointRefused("the network is not the one of its manifest")
-        if self.weights is not None and sha256_of(decode_weights(self.weights)[0]) != self.manifest.weights_sha256:
+        if self.weights is not None and _name_of(*decode_weights(self.weights)) != self.manifest.weights_sha256:
             raise CheckpointRefused("the weights are not those of the manifest")
 
     def without_weights(self) -> "ServingModel":
         """Return the copy for enclaves."""
         return ServingModel(manifest=self.manifest, litert=self.litert)
+
+    def standing_alone(self) -> "ServingModel":
+        """Return the model named by its weights alone, for where the moments of its checkpoint are not."""
+        if self.weights is None:
+            return self
+        weights, metadata = decode_weights(self.weights)
+        metadata.pop(_MOMENTS, None)
+        manifest = replace(self.manifest, weights_sha256=sha256_of(weights))
+        return ServingModel(manifest=manifest, litert=self.litert, weights=encode_weights(weights, metadata))
 
 
 def make_serving_model(
@@ -157,13 +168,18 @@ def make_serving_model(
     run_id: str,
     round_number: int,
     members: Sequence[str],
+    moments_sha256: str = "",
 ) -> ServingModel:
     """Put a model together from trained weights, their LiteRT export and the summed validation figures.
+
+    `moments_sha256` is the hash of the server optimiser's moments in the weights' checkpoint, empty when it has none.
 
     Raises:
         CheckpointRefused: the parts do not make a model that can be served.
     """
-    sha256 = sha256_of(weights)
+    metadata = {"study": study.name, "architecture": architecture, "run": run_id, "round": str(round_number)}
+    if moments_sha256:
+        metadata[_MOMENTS] = moments_sha256
     manifest = ModelManifest(
         study=study.name,
         architecture=architecture,
@@ -179,15 +195,18 @@ def make_serving_model(
         false_alarm_bound=study.false_alarm_bound,
         run_id=run_id,
         round=round_number,
-        weights_sha256=sha256,
+        weights_sha256=_name_of(weights, metadata),
         litert_sha256=hashlib.sha256(litert).hexdigest(),
         members=tuple(members),
         metrics=summary_dict(summary),
     )
-    metadata = {"study": study.name, "architecture": architecture, "run": run_id, "round": str(round_number)}
     model = ServingModel(manifest=manifest, litert=litert, weights=encode_weights(weights, metadata))
     model.check()
     return model
+
+
+def _name_of(weights: Weights, metadata: Mapping[str, str]) -> str:
+    return checkpoint_sha256(sha256_of(weights), metadata.get(_MOMENTS, ""))
 
 
 _MANIFEST = Codec(ModelManifest)

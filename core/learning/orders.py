@@ -163,6 +163,11 @@ class RunOptions:
             raise RunRefused(f"the largest change of a weight must be above 0 and at most {MAX_CLIP:g}")
         if self.mode is AggregationMode.BLIND and self.combining.rule is not CombiningRule.MEAN:
             raise RunRefused("in blind mode nobody sees a single update, so updates can only be averaged")
+        if self.combining.least_updates > self.minimum_members:
+            raise RunRefused(
+                f"this combining rule with {self.combining.malicious} malicious members needs at least "
+                f"{self.combining.least_updates} updates in each round, so as many hospitals must finish it"
+            )
 
     @property
     def parties(self) -> tuple[str, ...]:

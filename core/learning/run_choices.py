@@ -67,6 +67,13 @@ class Combining:
         if self.rule is CombiningRule.NORM_BOUNDED and not (math.isfinite(self.norm_bound) and self.norm_bound > 0):
             raise RunRefused("norm bounding needs a bound above 0")
 
+    @property
+    def least_updates(self) -> int:
+        """Fewest updates that the rule can combine: Krum needs n >= 2f + 3, the trimmed mean n > 2f."""
+        if self.rule in {CombiningRule.KRUM, CombiningRule.MULTI_KRUM}:
+            return 2 * self.malicious + 3
+        return 2 * self.malicious + 1 if self.rule is CombiningRule.TRIMMED_MEAN else 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServerOptions:

@@ -5,6 +5,7 @@ Nothing here needs Keras, so that coordinator, aggregation and enclaves can read
 
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,12 +43,17 @@ def check_weights(weights: Weights, like: Weights) -> None:
 
 def encode_weights(weights: Weights, metadata: Mapping[str, str]) -> bytes:
     """Return the weights and `metadata` in the safetensors format; keys must not start with ``hemaseal.``."""
+    return encode_arrays({name: np.asarray(array, np.float32) for name, array in weights.items()}, metadata)
+
+
+def encode_arrays(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
+    """Return arrays of any number type as `encode_weights` does."""
     if any(key.startswith("hemaseal.") for key in metadata):
         raise ValueError("metadata keys must not start with 'hemaseal.'")
-    if any("\n" in name for name in weights):
+    if any("\n" in name for name in arrays):
         raise ValueError("names of variables must not hold a line break")
-    arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in weights.items()}
-    return bytes(save_safetensors(arrays, metadata={**metadata, _ORDER_KEY: "\n".join(weights)}))
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    return bytes(save_safetensors(whole, metadata={**metadata, _ORDER_KEY: "\n".join(arrays)}))
 
 
 def decode_weights(data: bytes) -> tuple[Weights, dict[str, str]]:
@@ -59,6 +65,14 @@ def decode_weights(data: bytes) -> tuple[Weights, dict[str, str]]:
     Raises:
         CheckpointRefused: the bytes are damaged or hold something else.
     """
+    arrays, metadata = decode_arrays(data)
+    if any(array.dtype != np.float32 for array in arrays.values()):
+        raise CheckpointRefused("the weights are not what their header says")
+    return arrays, metadata
+
+
+def decode_arrays(data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Read what `encode_arrays` wrote, as `decode_weights` does."""
     import json  # noqa: PLC0415  only this reader looks at the header itself: the library does not hand out metadata
 
     try:
@@ -70,15 +84,34 @@ def decode_weights(data: bytes) -> tuple[Weights, dict[str, str]]:
         order = metadata.pop(_ORDER_KEY).split("\n")
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointRefused("the weights cannot be read") from error
-    if sorted(order) != sorted(arrays) or any(array.dtype != np.float32 for array in arrays.values()):
+    if sorted(order) != sorted(arrays):
         raise CheckpointRefused("the weights are not what their header says")
     return {name: arrays[name] for name in order}, metadata
 
 
 def sha256_of(weights: Weights) -> str:
     """Return the canonical hash (hex) of names, shapes and little-endian float32 values, in order."""
-    digest = hashlib.sha256(b"hemaseal weights 1\n")
-    for name, array in weights.items():
+    return _sha256(b"hemaseal weights 1\n", weights, "<f4")
+
+
+def sha256_of_moments(moments: Mapping[str, NDArray[np.float64]]) -> str:
+    """Return the canonical hash (hex) of a server optimiser's moments, as of weights but float64; empty for none."""
+    return _sha256(b"hemaseal moments 1\n", moments, "<f8") if moments else ""
+
+
+def checkpoint_sha256(weights_sha256: str, moments_sha256: str) -> str:
+    """Return the name (hex) of weights together with moments; without moments it is the hash of the weights.
+
+    Whoever has the weights and the hash of the moments can tell by it that just these weights are in a checkpoint.
+    """
+    if not moments_sha256:
+        return weights_sha256
+    return hashlib.sha256(f"hemaseal checkpoint 1\n{weights_sha256}\n{moments_sha256}\n".encode()).hexdigest()
+
+
+def _sha256(title: bytes, arrays: Mapping[str, NDArray[Any]], number_type: str) -> str:
+    digest = hashlib.sha256(title)
+    for name, array in arrays.items():
         digest.update(f"{name}\0{','.join(map(str, array.shape))}\0".encode())
-        digest.update(np.ascontiguousarray(array, "<f4").tobytes())
+        digest.update(np.ascontiguousarray(array, number_type).tobytes())
     return digest.hexdigest()

@@ -98,6 +98,7 @@ def install(app: App, session: Session, model: ServingModel) -> str:
         CheckpointRefused: it does not hold its weights or is not consistent.
     """
     model.check()
+    model = model.standing_alone()
     manifest = model.manifest
     study = STUDIES[manifest.study]
     if model.weights is None:

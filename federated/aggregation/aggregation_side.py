@@ -1,4 +1,4 @@
-"""The aggregation party's side of the averaging modes: open, check, average, seal, add figures, sign the lineage.
+"""The aggregation party's side of the averaging modes: open, check, combine, step, seal, add figures, sign the lineage.
 
 It trusts nobody: what it does follows from the authority's order and from what the members signed; the coordinator
 only carries. It keeps one attempt in memory, between averaging and summarising, and nothing else.
@@ -17,11 +17,13 @@ from core.learning.orders import AGGREGATION, AUTHORITY
 from core.learning.run_events import FailureCode
 from core.learning.weights import Weights, decode_weights, sha256_of
 from core.studies import STUDIES_BY_CODE
+from federated.aggregation.combining import combine
 from federated.aggregation.contexts import figures_context, initial_context, update_context
-from federated.aggregation.fedavg import Update, average, read_figures, read_update
+from federated.aggregation.contributions import Update, read_figures, read_update
 from federated.aggregation.protection import Protection
+from federated.aggregation.server import ServerState, step
 from federated.answering import Answers, Errand, handle
-from federated.checkpoints import open_model, seal_weights
+from federated.checkpoints import open_model, open_state, seal_state
 from federated.failures import Refused, code_of
 from federated.ledger import Ledger
 from federated.messages import (
@@ -35,6 +37,7 @@ from federated.messages import (
     SummariseRequest,
 )
 from federated.notary import Notary
+from federated.privacy_statements import check_statement, privacy_of
 from federated.timing import Task
 
 T = TypeVar("T")
@@ -48,6 +51,7 @@ class _Averaged:
     weights_sha256: str
     parent: str
     members: tuple[str, ...]
+    privacy: dict[str, float | str]
 
 
 class AveragingAggregation:
@@ -70,6 +74,7 @@ class AveragingAggregation:
 
     def _adopt(self, errand: Errand, request: AdoptRequest) -> AdoptReply:
         header, parent, metrics = errand.header, "", {}
+        privacy: dict[str, float | str] = {}
         refused: dict[str, FailureCode] = {}
         if request.parent is not None:
             parent = sha256_of_lineage(request.parent.lineage)
@@ -77,13 +82,15 @@ class AveragingAggregation:
                 raise Refused(FailureCode.ORDER)
             old = request.parent
             weights, lineage = open_model(self._notary, old, run=old.run, round_number=old.round)
-            metrics = lineage.metrics
+            metrics, privacy = lineage.metrics, lineage.privacy
         else:
             if errand.options.start_from:
                 raise Refused(FailureCode.ORDER)
             weights, refused = self._agreed(errand, request.proposals)
-        sealed, sha256 = self._seal(weights, errand)
-        signed = self._sign_lineage(errand, weights_sha256=sha256, parent=parent, members=(), metrics=metrics)
+        sealed, sha256 = self._seal(ServerState(weights=weights), errand)  # moments belong to one order's optimiser
+        signed = self._sign_lineage(
+            errand, weights_sha256=sha256, parent=parent, members=(), metrics=metrics, privacy=privacy
+        )
         return AdoptReply(
             model=Model(run=header.run, round=header.round, sealed=sealed, weights_sha256=sha256, lineage=signed),
             refused=_values(refused),
@@ -107,22 +114,25 @@ class AveragingAggregation:
 
     def _average(self, errand: Errand, request: AverageRequest) -> AverageReply:
         header, options, notary = errand.header, errand.options, self._notary
-        base, _ = open_model(notary, request.model, run=header.run, round_number=header.round - 1)
+        state, base = open_state(notary, request.model, run=header.run, round_number=header.round - 1)
 
         def read(party: str, data: bytes) -> Update:
             context = update_context(notary.study, party, header, request.model.weights_sha256)
             body = self._protection.open(data, notary=notary, context=context)
-            return read_update(body, like=base, most_images=options.member(party).images)
+            update = read_update(body, like=state.weights, most_images=options.member(party).images)
+            check_statement(update.privacy, options.privacy)
+            return update
 
         updates, refused = _accept(request.updates, options.participants(header.round), read)
         if len(updates) < options.minimum_members:
             raise Refused(FailureCode.TOO_FEW, refused)
-        sealed, sha256 = self._seal(average(base, updates), errand)
+        sealed, sha256 = self._seal(step(state, combine(updates, options.combining), options.server), errand)
         self._averaged = _Averaged(
             attempt=header.attempt,
             weights_sha256=sha256,
             parent=sha256_of_lineage(request.model.lineage),
             members=tuple(updates),
+            privacy=privacy_of(base, [update.privacy for update in updates.values()]),
         )
         return AverageReply(sealed=sealed, weights_sha256=sha256, members=list(updates), refused=_values(refused))
 
@@ -152,15 +162,16 @@ class AveragingAggregation:
             parent=averaged.parent,
             members=averaged.members,
             metrics=metrics,
+            privacy=averaged.privacy,
         )
         return SummariseReply(metrics=metrics, lineage=signed, refused=_values(refused))
 
-    def _seal(self, weights: Weights, errand: Errand) -> tuple[bytes, str]:
+    def _seal(self, state: ServerState, errand: Errand) -> tuple[bytes, str]:
         readers = [*errand.options.parties, AUTHORITY, AGGREGATION]
         recipients = self._notary.recipients(errand.certificates, readers)
-        return seal_weights(
+        return seal_state(
             self._notary,
-            weights,
+            state,
             run=errand.header.run,
             round_number=errand.header.round,
             recipients=recipients.values(),
@@ -174,6 +185,7 @@ class AveragingAggregation:
         parent: str,
         members: tuple[str, ...],
         metrics: Mapping[str, float],
+        privacy: Mapping[str, float | str],
     ) -> bytes:
         header = errand.header
         lineage = Lineage(
@@ -188,6 +200,7 @@ class AveragingAggregation:
             metrics=dict(metrics),
             order=sha256_of_lineage(errand.order),
             at=self._notary.clock.now().isoformat(),
+            privacy=dict(privacy),
         )
         with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
             return sign_lineage(lineage, signer=self._notary.identity)

@@ -5,7 +5,7 @@ from core.learning.run_events import FailureCode
 from core.learning.weights import encode_weights
 from federated.aggregation.base import NodeWork
 from federated.aggregation.contexts import figures_context, initial_context, update_context
-from federated.aggregation.fedavg import Update, encode_figures, encode_update
+from federated.aggregation.contributions import Update, encode_figures, encode_update
 from federated.aggregation.local import LocalWork
 from federated.aggregation.protection import Protection
 from federated.answering import Answers, Errand, handle
@@ -54,7 +54,7 @@ class AveragingNode:
             raise Refused(FailureCode.CLINICAL)
         base, _ = open_model(work.notary, request.model, run=header.run, round_number=header.round - 1)
         trained = self._local.train(errand, base)
-        update = encode_update(Update(delta=trained.delta, images=trained.images))
+        update = encode_update(Update(delta=trained.delta, images=trained.images, privacy=trained.privacy))
         context = update_context(work.notary.study, work.notary.party, header, request.model.weights_sha256)
         return TrainReply(update=self._protect(update, errand, context), own=trained.own)
 

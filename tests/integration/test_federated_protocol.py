@@ -21,7 +21,7 @@ from core.learning.weights import decode_weights, encode_weights, sha256_of
 from core.studies import LEUKEMIA
 from federated.aggregation.base import GlobalModel
 from federated.aggregation.contexts import figures_context, initial_context, update_context
-from federated.aggregation.fedavg import Update, average, encode_figures, encode_update, read_update
+from federated.aggregation.contributions import Update, encode_figures, encode_update
 from federated.answering import Answer, Errand
 from federated.checkpoints import open_model as open_global
 from federated.failures import Refused
@@ -557,18 +557,6 @@ def test_a_model_that_was_not_ordered_is_not_started_from(federation: Federation
     federation.store = MemoryRunStore(clock=federation.clock, start=federation.store.models[-1].wire)
     assert federation.play("d" * 32) == "failed"
     assert FailureCode.ORDER.text in federation.store.reason
-
-
-def test_the_average_is_weighted_by_images_and_does_not_depend_on_arrival() -> None:
-    base = {"w": np.zeros(3, np.float32)}
-    updates = {
-        "b": Update(delta={"w": np.array([1, 2, 3], np.float32)}, images=30),
-        "a": Update(delta={"w": np.array([5, 6, 7], np.float32)}, images=10),
-    }
-    assert np.array_equal(average(base, updates)["w"], np.array([2, 3, 4], np.float32))
-    turned = dict(reversed(list(updates.items())))
-    assert average(base, turned)["w"].tobytes() == average(base, updates)["w"].tobytes()
-    assert read_update(encode_update(updates["a"]), like=base, most_images=10).images == 10
 
 
 # Helpers ------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Federated averaging as arithmetic, with properties."""
+"""What nodes contribute, as bytes: what comes through unharmed, and what is refused."""
 
 import numpy as np
 import pytest
@@ -9,10 +9,8 @@ from core.learning.metric_sums import BINS, Vector, sums_of
 from core.learning.run_events import FailureCode
 from core.learning.weights import encode_weights
 from core.studies import LEUKEMIA
-from federated.aggregation.fedavg import (
+from federated.aggregation.contributions import (
     Update,
-    average,
-    difference,
     encode_figures,
     encode_update,
     read_figures,
@@ -26,27 +24,6 @@ BASE = {"a": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3), "b": np.zero
 def update(seed: int, images: int) -> Update:
     rng = np.random.default_rng(seed)
     return Update(delta={name: rng.normal(size=a.shape).astype(np.float32) for name, a in BASE.items()}, images=images)
-
-
-@given(st.lists(st.tuples(st.integers(0, 2**31), st.integers(1, 10_000)), min_size=1, max_size=6))
-def test_the_average_is_the_weighted_mean_in_double_precision(parties: list[tuple[int, int]]) -> None:
-    updates = {f"p{number}": update(seed, images) for number, (seed, images) in enumerate(parties)}
-    total = sum(one.images for one in updates.values())
-    merged = average(BASE, updates)
-    for name, base in BASE.items():
-        exact = (
-            base.astype(np.float64)
-            + sum(one.delta[name].astype(np.float64) * one.images for one in updates.values()) / total
-        )
-        np.testing.assert_allclose(merged[name], exact, rtol=1e-6, atol=1e-7)
-        assert merged[name].dtype == np.float32
-
-
-@given(st.permutations(["a", "b", "c", "d"]))
-def test_the_order_of_arrival_changes_no_bit(order: list[str]) -> None:
-    updates = {party: update(ord(party), ord(party)) for party in "abcd"}
-    turned = average(BASE, {party: updates[party] for party in order})
-    assert all(turned[name].tobytes() == array.tobytes() for name, array in average(BASE, updates).items())
 
 
 @given(st.integers(0, 2**31), st.integers(1, 500))
@@ -75,19 +52,6 @@ def test_a_weight_is_a_plain_number_of_images_that_the_authority_knows_of(text: 
     with pytest.raises(Refused) as refused:
         read_update(encode_weights(delta, {"images": text}), like=BASE, most_images=10)
     assert refused.value.code is FailureCode.WEIGHT
-
-
-def test_a_mean_beyond_single_precision_is_refused() -> None:
-    huge = {name: np.full(a.shape, 3e38, np.float32) for name, a in BASE.items()}
-    with pytest.raises(Refused) as refused:
-        average({name: array + np.float32(3e38) for name, array in BASE.items()}, {"a": Update(delta=huge, images=1)})
-    assert refused.value.code is FailureCode.NOT_FINITE
-
-
-def test_difference_and_average_of_one_node_give_its_weights_back() -> None:
-    new = {name: (array + 0.25).astype(np.float32) for name, array in BASE.items()}
-    merged = average(BASE, {"a": Update(delta=difference(new, BASE), images=7)})
-    assert all(np.array_equal(merged[name], new[name]) for name in BASE)
 
 
 def sums(images: int) -> Vector:

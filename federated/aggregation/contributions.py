@@ -1,12 +1,12 @@
-"""Federated averaging: an update as bytes, the checks that it must pass, and the weighted mean.
+"""What a node contributes, as bytes, with the checks that it must pass: updates and metric sums.
 
-Pure arithmetic; nothing is opened, signed or sent here.
+Nothing is opened, signed or sent here; how updates become one is the matter of `federated.aggregation.combining`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import ValidationError
 
 from core.errors import CheckpointRefused
 from core.learning.metric_sums import Vector, length_of
@@ -14,23 +14,35 @@ from core.learning.run_events import FailureCode
 from core.learning.sum_checks import check_sums
 from core.learning.weights import Weights, decode_weights, encode_weights, shapes_of
 from federated.failures import Refused
+from federated.messages import PrivacyStatement
 
 HEADER_ALLOWANCE = 64 * 1024
 """Bytes that names, shapes and metadata of an update may take beside its numbers."""
 _IMAGES = "images"
+_PRIVACY = "privacy"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
-    """A node's contribution: its weights minus the global ones, and how many images stand behind the difference."""
+    """A node's contribution.
+
+    Attributes:
+        delta: its weights minus the global ones.
+        images: how many images stand behind the difference.
+        privacy: what the node states of the training's differential privacy; None for a training without.
+    """
 
     delta: Weights
     images: int
+    privacy: PrivacyStatement | None = None
 
 
 def encode_update(update: Update) -> bytes:
     """Return an update as safetensors bytes (float32)."""
-    return encode_weights(update.delta, {_IMAGES: str(update.images)})
+    metadata = {_IMAGES: str(update.images)}
+    if update.privacy is not None:
+        metadata[_PRIVACY] = update.privacy.model_dump_json()
+    return encode_weights(update.delta, metadata)
 
 
 def difference(new: Weights, base: Weights) -> Weights:
@@ -47,7 +59,7 @@ def read_update(data: bytes, *, like: Weights, most_images: int) -> Update:
         most_images: images of the training part that the authority knows of: the largest weight.
 
     Raises:
-        Refused: with `SIZE`, `SHAPE` (names, shapes, order or number type), `NOT_FINITE` or `WEIGHT`.
+        Refused: with `SIZE`, `SHAPE` (names, shapes, order or number type), `NOT_FINITE`, `WEIGHT` or `MESSAGE`.
     """
     if len(data) > sum(array.nbytes for array in like.values()) + HEADER_ALLOWANCE:
         raise Refused(FailureCode.SIZE)
@@ -62,35 +74,14 @@ def read_update(data: bytes, *, like: Weights, most_images: int) -> Update:
     text = metadata.get(_IMAGES, "")
     if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= most_images:
         raise Refused(FailureCode.WEIGHT)
-    return Update(delta=delta, images=int(text))
+    return Update(delta=delta, images=int(text), privacy=_privacy(metadata.get(_PRIVACY)))
 
 
-def average(base: Weights, updates: Mapping[str, Update]) -> Weights:
-    """Return base + sum(n_k * delta_k) / sum(n_k) (FedAvg, McMahan et al. 2017, algorithm 1).
-
-    The sum runs in float64 and in the order of party names, so that the same updates give the same bits.
-
-    Args:
-        base: global weights.
-        updates: party -> checked update, at least one.
-
-    Returns:
-        New float32 weights.
-
-    Raises:
-        Refused: with `NOT_FINITE`, the mean does not fit into float32.
-    """
-    total = sum(update.images for update in updates.values())
-    result: Weights = {}
-    for name, array in base.items():
-        mean = np.zeros(array.shape, np.float64)
-        for party in sorted(updates):
-            mean += updates[party].delta[name] * (updates[party].images / total)
-        with np.errstate(over="ignore"):
-            result[name] = (array + mean).astype(np.float32)
-        if not np.isfinite(result[name]).all():
-            raise Refused(FailureCode.NOT_FINITE)
-    return result
+def _privacy(text: str | None) -> PrivacyStatement | None:
+    try:
+        return None if text is None else PrivacyStatement.model_validate_json(text)
+    except ValidationError:
+        raise Refused(FailureCode.MESSAGE) from None
 
 
 def encode_figures(vector: Vector) -> bytes:
