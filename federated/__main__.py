@@ -55,13 +55,21 @@ def simulate(  # noqa: PLR0917 - typer makes them options
             min=0.0, max=MAX_DEADLINE_S, help="Seconds for a round's trainings, which take turns here; 0: no limit."
         ),
     ] = 0.0,
+    noise_multiplier: Annotated[
+        float, typer.Option(min=0.0, help="Differential privacy: noise in clipping norms; 0 trains without.")
+    ] = 0.0,
+    clip_norm: Annotated[float, typer.Option(help="Largest norm of one patient's gradient.")] = 1.0,
+    sampling_rate: Annotated[float, typer.Option(help="Probability of each patient to be in a step.")] = 0.25,
+    delta: Annotated[float, typer.Option(help="The delta of (epsilon, delta).")] = 1e-5,
+    privacy_budget: Annotated[float, typer.Option(help="A hospital stops before its epsilon exceeds this.")] = 8.0,
+    learning_rate: Annotated[float, typer.Option(help="Highest learning rate of local training.")] = 2e-3,
 ) -> None:
     """Train one model over several simulated hospitals and write figures, split and sealed checkpoint."""
     from core.clock import SystemClock
     from core.diagnosis.checkpoint_file import write_sealed
     from core.errors import HemaSealError
     from core.learning.backend import load_keras
-    from core.learning.run_choices import RoundRules
+    from core.learning.run_choices import PrivacyOptions, RoundRules
     from core.learning.training import TrainingOptions
     from core.settings import Settings
     from core.studies import STUDIES
@@ -73,6 +81,15 @@ def simulate(  # noqa: PLR0917 - typer makes them options
     if study not in STUDIES:
         raise typer.BadParameter(f"known studies are {', '.join(STUDIES)}", param_hint="--study")
     chosen = STUDIES[study]
+    privacy = None
+    if noise_multiplier > 0:
+        privacy = PrivacyOptions(
+            noise_multiplier=noise_multiplier,
+            clip_norm=clip_norm,
+            sampling_rate=sampling_rate,
+            delta=delta,
+            budget_epsilon=privacy_budget,
+        )
     options = sharing.SimulationOptions(
         hospitals=hospitals,
         rounds=rounds,
@@ -81,9 +98,10 @@ def simulate(  # noqa: PLR0917 - typer makes them options
         assignment=assignment.value,
         alpha=alpha,
         minimum_members=minimum_members,
-        training=TrainingOptions(epochs=local_epochs),
+        training=TrainingOptions(epochs=local_epochs, learning_rate=learning_rate),
         clinical=clinical,
         round_rules=RoundRules(participation=participation, deadline_s=deadline),
+        privacy=privacy,
     )
     clock = SystemClock()
     load_keras()  # before the bars: both use standard error

@@ -17,7 +17,7 @@ from core.imaging.datasets import (
     split_by_patient,
 )
 from core.learning.orders import MIN_MEMBERS, AggregationMode
-from core.learning.run_choices import RoundRules
+from core.learning.run_choices import PrivacyOptions, RoundRules
 from core.learning.training import TrainingOptions
 from core.studies import Study
 
@@ -40,6 +40,7 @@ class SimulationOptions:
         training: local training of one round.
         clinical: the images are of real patients who did not agree to publication; refuses `plain`.
         round_rules: who is asked in a round and for how long; here the hospitals' trainings take turns.
+        privacy: differential privacy of local training, or None.
     """
 
     hospitals: int = 4
@@ -52,6 +53,7 @@ class SimulationOptions:
     training: TrainingOptions = field(default_factory=TrainingOptions)
     clinical: bool = False
     round_rules: RoundRules = field(default_factory=RoundRules)
+    privacy: PrivacyOptions | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

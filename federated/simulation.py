@@ -61,6 +61,7 @@ class Simulated:
         model: the serving model, in clear, as the simulation's authority opened it.
         rounds: figures of each round, 0 first.
         own: round -> hospital's party -> its own validation figures (a simulation may show them).
+        epsilon: round -> hospital's party -> what its data set has spent of privacy; empty without.
         wall_s: duration of the run.
         run: its id.
     """
@@ -68,6 +69,7 @@ class Simulated:
     model: ServingModel
     rounds: list[RoundFigures]
     own: dict[int, dict[str, dict[str, float]]]
+    epsilon: dict[int, dict[str, float]]
     wall_s: float
     run: str
 
@@ -151,9 +153,9 @@ def simulate(
         statements, members = encode_exports(dict(store.served.statements)), model.manifest.members
         check_exports(model, statements, members=members, trust=keys.trust(), at=clock.now())
         events = [event for _, event in store.events]
-        own = _own_figures(events, authority=authority, trust=keys.trust(), study=study, run=run, clock=clock)
+        own, epsilon = _own_figures(events, authority=authority, trust=keys.trust(), study=study, run=run, clock=clock)
     rounds = figures_of(RunEntry(event.kind, event.round, event.party, event.payload) for event in events)
-    return Simulated(model=model, rounds=rounds, own=own, wall_s=wall, run=run)
+    return Simulated(model=model, rounds=rounds, own=own, epsilon=epsilon, wall_s=wall, run=run)
 
 
 def _order(data: Mapping[str, DatasetArrays], study: Study, options: SimulationOptions) -> RunOptions:
@@ -174,27 +176,33 @@ def _order(data: Mapping[str, DatasetArrays], study: Study, options: SimulationO
         minimum_members=options.minimum_members,
         training=options.training,
         round_rules=options.round_rules,
+        privacy=options.privacy,
         seed=options.seed,
     )
 
 
 def _own_figures(
     events: Sequence[Event], *, authority: Identity, trust: Trust, study: Study, run: str, clock: Clock
-) -> dict[int, dict[str, dict[str, float]]]:
+) -> tuple[dict[int, dict[str, dict[str, float]]], dict[int, dict[str, float]]]:
+    """Open what the nodes sealed for the authority: validation figures, and epsilon where there is one."""
     own: dict[int, dict[str, dict[str, float]]] = {}
+    epsilon: dict[int, dict[str, float]] = {}
     for event in events:
-        if event.sealed is not None and event.payload["step"] == Step.EVALUATE:
+        if event.sealed is not None:
             context = own_context(
                 study=study.code,
                 party=event.party,
                 run=run,
                 round_number=event.round,
                 attempt=event.payload["attempt"],
-                step=Step.EVALUATE,
+                step=event.payload["step"],
             )
             figures = open_own_figures(event.sealed, reader=authority, trust=trust, context=context, at=clock.now())
-            own.setdefault(event.round, {})[event.party] = figures
-    return own
+            if event.payload["step"] == Step.EVALUATE:
+                own.setdefault(event.round, {})[event.party] = figures
+            elif "epsilon" in figures:
+                epsilon.setdefault(event.round, {})[event.party] = figures["epsilon"]
+    return own, epsilon
 
 
 def _bound(on_progress: OnProgress, party: str) -> Callable[[int, int], None]:

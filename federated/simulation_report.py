@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from core.diagnosis.bundle import ServingModel
 from core.diagnosis.checkpoint_file import seal_model
 from core.imaging.datasets import Part
 from core.learning.orders import AUTHORITY
+from core.learning.privacy import units_of
 from core.learning.run_figures import totals_of
 from core.learning.weights import decode_weights
 from core.settings import Settings
@@ -58,6 +60,7 @@ def report(
         "alpha": options.alpha,
         "participation": options.round_rules.participation,
         "deadline_s": options.round_rules.deadline_s,
+        "privacy": _privacy(simulated, shares, options),
         "local_epochs": options.training.epochs,
         "parameters": sum(array.size for array in weights.values()),
         "images": {
@@ -73,6 +76,7 @@ def report(
                 "round": one.round,
                 "metrics": one.metrics,
                 "own": simulated.own.get(one.round, {}),
+                "epsilon": simulated.epsilon.get(one.round, {}),
                 "members": list(one.members),
                 "failures": [[fault.party, fault.step, fault.code.value] for fault in one.failures],
                 "bytes_up": one.bytes_up,
@@ -91,3 +95,14 @@ def report(
         "cryptography_share": totals["cryptography_s"] / simulated.wall_s,
         "machine": {"python": platform.python_version(), "cores": os.cpu_count(), "numpy": np.__version__},
     }
+
+
+def _privacy(simulated: Simulated, shares: Shares, options: SimulationOptions) -> dict[str, Any] | None:
+    """Return the options of differential privacy, the unit, and epsilon of each hospital at the end of the run."""
+    if options.privacy is None:
+        return None
+    spent: dict[str, float] = {}
+    for number in sorted(simulated.epsilon):
+        spent |= simulated.epsilon[number]
+    units = {units_of(arrays.part(Part.TRAINING).patients)[1].value for arrays in shares.arrays.values()}
+    return {**asdict(options.privacy), "units": sorted(units), "epsilon": dict(sorted(spent.items()))}

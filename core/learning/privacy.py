@@ -89,7 +89,7 @@ def epsilon_of(blocks: Iterable[StepBlock], delta: float) -> float:
         return 0.0
     if any(noise == 0 for noise, _ in steps):
         return math.inf
-    import dp_accounting  # type: ignore[import-untyped]  # noqa: PLC0415  a second to import; few need it
+    import dp_accounting  # noqa: PLC0415  a second to import; few need it
     from dp_accounting import pld, rdp  # noqa: PLC0415
 
     def spent(accountant: dp_accounting.PrivacyAccountant) -> float:

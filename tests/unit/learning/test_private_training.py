@@ -1,6 +1,7 @@
 """DP-SGD on a real, small network: what bounds one patient's influence, and that nobody can repeat the noise."""
 
 import math
+import os
 from collections import Counter
 from dataclasses import replace
 
@@ -9,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.learning import secret_draws
 from core.learning.architectures import DEFAULT_ARCHITECTURE
 from core.learning.example_gradients import check_chain, gradients_by_example
 from core.learning.metric_sums import summarise
@@ -183,8 +183,12 @@ def test_nobody_can_repeat_the_noise_from_the_order(
 ) -> None:
     images, labels, units = cells
     keys: list[int] = []
-    drawn = secret_draws.secrets.token_bytes
-    monkeypatch.setattr(secret_draws.secrets, "token_bytes", lambda size: keys.append(size) or drawn(size))
+
+    def fresh(size: int) -> bytes:
+        keys.append(size)
+        return os.urandom(size)
+
+    monkeypatch.setattr("core.learning.secret_draws.secrets.token_bytes", fresh)
     start, options = trainer.initial(0), TrainingOptions(epochs=1, seed=5)
     privacy = PrivacyOptions(noise_multiplier=1.0, sampling_rate=0.5)
 
