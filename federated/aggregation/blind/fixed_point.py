@@ -12,7 +12,7 @@ from federated.failures import Refused
 
 WORDS = (32, 64)
 """Widths of a word in bits."""
-_BLOCK = 8192
+_BLOCK = 32768
 """Values that are worked on at once: their buffers stay in a core's own cache."""
 _LEAST_VALUE_BITS = 16
 """A 32-bit word must leave one member's value this many bits beside its sign."""
@@ -21,6 +21,8 @@ _SUM_BITS = 50
 _ROUNDER = 1.5 * 2.0**52
 """Added to a float64 below 2^51, leaves its nearest integer (half to even), in two's complement, in the low bits."""
 _ROUNDER_BITS = np.float64(_ROUNDER).view(np.uint64)
+_ROUNDER_FREE = 32
+"""So many low bits of `_ROUNDER_BITS` are zero."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,8 @@ class Encoding:
                 raise Refused(FailureCode.NOT_FINITE)
             real += _ROUNDER
             whole = real.view(np.uint64)
-            whole -= _ROUNDER_BITS
+            if self.word > _ROUNDER_FREE:
+                whole -= _ROUNDER_BITS
             np.left_shift(whole, self.guard, out=out[start : start + _BLOCK], casting="unsafe")
         buffer.fill(0)
         return clipped
@@ -132,12 +135,14 @@ class Encoding:
         if words.ndim != 1 or words.dtype != self.dtype:
             raise ValueError(f"{words.shape} of {words.dtype} is no vector of {self.dtype}")
         signed = words.view(f"i{self.word // 8}")
-        out = np.empty(words.size)
+        out, unit = np.empty(words.size), math.ldexp(1 / self.scale, -self.guard)
         for start in range(0, words.size, _BLOCK):
             block = signed[start : start + _BLOCK]
             if int(np.bitwise_or.reduce(block)) & ((1 << self.guard) - 1):
                 raise Refused(FailureCode.SUM)
-            np.multiply(block >> self.guard, 1 / self.scale, out=out[start : start + _BLOCK], dtype=np.float64)
+            real = out[start : start + _BLOCK]
+            real[:] = block  # exact: a sum has at most 50 bits above its guard bits
+            real *= unit
         return out
 
     def count(self, value: int) -> int:

@@ -17,7 +17,7 @@ from federated.failures import Refused
 MEMBERS = st.one_of(st.integers(1, 12), st.sampled_from([64, 128, 129, 500, 1000, 1024, 1025]))
 CLIPS = st.floats(1e-6, 1e6)
 WORD = st.sampled_from([None, 32, 64])
-BLOCK_AND_MORE = 9000
+BLOCK_AND_MORE = 33_000
 
 
 def encoding_of(members: int, clip: float, word: int | None) -> Encoding:
