@@ -100,19 +100,20 @@ class Federation:
     down: set[str] = field(default_factory=set)
     should_stop: Callable[[], bool] = lambda: False
     books: dict[str, SpendBook] = field(default_factory=dict)
+    slugs: tuple[str, ...] = SLUGS
 
     def __post_init__(self) -> None:
         """Make keys, data, parties, store."""
         self.keys = ThrowAwayKeys(self.folder, clock=self.clock)
         self.identities: dict[str, Identity] = {
             party: self.keys.enrol(party)
-            for party in (AUTHORITY, APP, COORDINATOR, AGGREGATION, *(f"{slug}.training" for slug in SLUGS))
+            for party in (AUTHORITY, APP, COORDINATOR, AGGREGATION, *(f"{slug}.training" for slug in self.slugs))
         }
-        self.data = {slug: tiny_data(number) for number, slug in enumerate(SLUGS)}
+        self.data = {slug: tiny_data(number) for number, slug in enumerate(self.slugs)}
         self.options = options_for(self.data, mode=self.mode, rounds=self.rounds, minimum=self.minimum)
         self.store = MemoryRunStore(clock=self.clock)
         self.learner = SoftmaxLearner()
-        self.nodes = {slug: self.node(slug) for slug in SLUGS}
+        self.nodes = {slug: self.node(slug) for slug in self.slugs}
         self.enclave = AggregationEnclave(notary=self.notary(AGGREGATION), ledger=MemoryLedger())
 
     def notary(self, party: str) -> Notary:

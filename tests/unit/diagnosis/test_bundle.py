@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from core.diagnosis.bundle import ServingModel
 from core.errors import CheckpointRefused
-from core.learning.weights import decode_weights, sha256_of
+from core.learning.weights import checkpoint_sha256, decode_weights, encode_weights, sha256_of
 from tests.serving import model_of, untrained
 
 
@@ -79,3 +79,24 @@ def test_the_network_of_another_model_is_refused(serving_model: ServingModel) ->
     with pytest.raises(CheckpointRefused, match="weights"):
         replace(serving_model, weights=other.weights).check()
     assert hashlib.sha256(other.litert).hexdigest() == other.manifest.litert_sha256
+
+
+def test_a_model_from_a_checkpoint_with_moments_is_named_by_both_and_can_stand_alone(
+    serving_model: ServingModel,
+) -> None:
+    assert serving_model.weights is not None
+    weights, metadata = decode_weights(serving_model.weights)
+    name = checkpoint_sha256(sha256_of(weights), "ab" * 32)
+    manifest = replace(serving_model.manifest, weights_sha256=name)
+    with_moments = replace(
+        serving_model, manifest=manifest, weights=encode_weights(weights, {**metadata, "moments": "ab" * 32})
+    )
+    with_moments.check()
+    with pytest.raises(CheckpointRefused, match="weights"):
+        replace(with_moments, weights=encode_weights(weights, {**metadata, "moments": "ac" * 32})).check()
+    with pytest.raises(CheckpointRefused, match="weights"):
+        replace(with_moments, weights=model_of(untrained(5)).weights).check()
+    alone = with_moments.standing_alone()
+    alone.check()
+    assert alone.manifest == serving_model.manifest
+    assert serving_model.without_weights().standing_alone() == serving_model.without_weights()
