@@ -14,8 +14,6 @@ from core.learning.run_events import FailureCode
 from federated.failures import Refused
 
 _LEAST_SURVIVORS = 3
-_COMPLETE = 32
-"""Up to so many members everyone is everyone's neighbour."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +68,12 @@ def plan(
 ) -> Plan:
     """Return the sparsest safe graph, and for it the highest threshold that random drop-outs allow.
 
-    The cloud claims what drop-outs it likes after it has seen the graph, a ring in which places are uniform
+    Up to 64 members, who are then all in the committee, it is complete, and nothing is left to chance. Above that
+    the cloud claims what drop-outs it likes after it has seen the graph, a ring in which places are uniform
     (`neighbours`). Write m = k + 1 and C_n, D_n for colluders and drop-outs among n places in a row. What may go wrong:
 
     1. Two survivor sets: an honest member reveals shares for the set that `survivors_needed` of the committee signed.
-       Two sets find as many signers only if a committee of M has 2 survivors_needed(M) - M colluders.
+       Two sets find as many signers only if the committee of M = 64 has 2 survivors_needed(M) - M colluders.
     2. Both secrets of one member open, whatever was signed: an honest member reveals shares of one kind only, so this
        needs 2t - m colluders in its closed neighbourhood.
     3. The sum falls apart: honest survivors within k/2 places are neighbours, so it takes two gaps, each of k/2 places
@@ -100,13 +99,12 @@ def plan(
         raise Refused(FailureCode.TOO_FEW)
     if not (0 < colluders < 1 / 3 and 0 < drop_outs < 1):
         raise ValueError(f"no graph holds against {colluders} colluders and {drop_outs} drop-outs")
-    unsafe = 2.0**-security_bits
+    degree, threshold = members - 1, survivors_needed(members)
     if members > COMMITTEE:
-        unsafe -= float(tail(COMMITTEE, colluders)[2 * survivors_needed(COMMITTEE) - COMMITTEE])
+        two_sets = float(tail(COMMITTEE, colluders)[2 * survivors_needed(COMMITTEE) - COMMITTEE])
+        unsafe = 2.0**-security_bits - two_sets
         if unsafe <= 0:
             raise ValueError(f"no committee of {COMMITTEE} is safe to 2^-{security_bits}")
-    degree, threshold = members - 1, survivors_needed(members)
-    if members > _COMPLETE:
         degree, threshold = _sparse(members, colluders, drop_outs, unsafe, 2.0**-failure_bits) or (degree, threshold)
     return Plan(
         members=members,

@@ -58,12 +58,10 @@ def test_small_tails_keep_their_digits(places: int) -> None:
         assert tail(places, 0.05)[least] == pytest.approx(float(exact), rel=1e-10)
 
 
-@pytest.mark.parametrize("members", [40, 64, 100, 1000, 5000])
+@pytest.mark.parametrize("members", [65, 100, 1000, 5000])
 def test_a_fixed_number_of_colluders_is_no_worse_than_the_bound(members: int) -> None:
     chosen = plan(members)
     size, half = chosen.degree + 1, chosen.degree // 2
-    if chosen.complete:
-        return
     for places, least in (
         (size, 2 * chosen.share_threshold - size),
         (half, chosen.share_threshold - 1 - half),
@@ -96,8 +94,7 @@ def test_a_plan_keeps_its_promises(members: int, colluders: float, drop_outs: fl
         cases = ((math.comb(places, x), x) for x in range(least, places + 1))
         return math.fsum(ways * share**x * (1 - share) ** (places - x) for ways, x in cases)
 
-    committee = COMMITTEE if members > COMMITTEE else 0
-    two_sets = at_least(committee, colluders, 2 * survivors_needed(COMMITTEE) - COMMITTEE) if committee else 0.0
+    two_sets = at_least(COMMITTEE, colluders, 2 * survivors_needed(COMMITTEE) - COMMITTEE)
     both_kinds = members * at_least(m, colluders, 2 * t - m)
     apart = (members * at_least(k // 2, colluders, t - 1 - k // 2)) ** 2 / 2
     assert two_sets + both_kinds + apart < 2.0**-bits
@@ -108,10 +105,10 @@ def test_a_plan_keeps_its_promises(members: int, colluders: float, drop_outs: fl
 @pytest.mark.parametrize("members", range(3, 65))
 def test_in_a_complete_graph_two_sets_of_survivors_cannot_both_be_signed(members: int) -> None:
     chosen = plan(members)
-    if chosen.complete:
-        honest = members - chosen.most_colluders
-        assert 2 * (chosen.share_threshold - chosen.most_colluders) > honest
-        assert chosen.share_threshold - chosen.most_colluders >= 2
+    honest = members - chosen.most_colluders
+    assert chosen.complete
+    assert 2 * (chosen.share_threshold - chosen.most_colluders) > honest
+    assert chosen.share_threshold - chosen.most_colluders >= 2
     assert chosen.most_colluders >= int(0.05 * members)
     assert 3 <= survivors_needed(members) <= members
 
@@ -131,7 +128,7 @@ def test_the_degree_grows_no_faster_than_the_logarithm_of_the_members() -> None:
     assert all(degree <= 8.5 * math.log2(members) for members, degree in large)
     ratios = [degree / math.log2(members) for members, degree in large]
     assert all(later <= earlier for earlier, later in pairwise(ratios))
-    assert degrees == [9, 31, 52, 54, 56, 60, 60, 64, 66]
+    assert degrees == [9, 31, 63, 54, 56, 60, 60, 64, 66]
 
 
 def test_impossible_plans_are_refused() -> None:
@@ -207,7 +204,7 @@ def cut_off(
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.sampled_from([64, 100, 300]), st.integers(0, 2**32 - 1), st.integers(1, 30))
+@given(st.sampled_from([65, 100, 300]), st.integers(0, 2**32 - 1), st.integers(1, 30))
 def test_honest_survivors_stay_connected_whatever_drop_outs_the_cloud_claims(count: int, seed: int, arc: int) -> None:
     rng = np.random.default_rng(seed)
     chosen = plan(count)
@@ -218,7 +215,7 @@ def test_honest_survivors_stay_connected_whatever_drop_outs_the_cloud_claims(cou
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.sampled_from([64, 100, 300]), st.integers(0, 2**32 - 1))
+@given(st.sampled_from([65, 100, 300]), st.integers(0, 2**32 - 1))
 def test_honest_survivors_stay_connected_after_as_many_random_drop_outs_as_can_be(count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     chosen = plan(count)
