@@ -131,7 +131,7 @@ def simulate(
             coordinator = Coordinator(
                 notary=notary(coordinator_identity),
                 run=run,
-                order=sign_order(_order(data, study, options), run=run, signer=authority),
+                order=sign_order(order_options(data, study, options), run=run, signer=authority),
                 group=seal_group_key(run, study=study.code, signer=authority, members=members),
                 transport=host.transport,
                 store=store,
@@ -158,7 +158,12 @@ def simulate(
     return Simulated(model=model, rounds=rounds, own=own, epsilon=epsilon, wall_s=wall, run=run)
 
 
-def _order(data: Mapping[str, DatasetArrays], study: Study, options: SimulationOptions) -> RunOptions:
+def order_options(data: Mapping[str, DatasetArrays], study: Study, options: SimulationOptions) -> RunOptions:
+    """Return the order of a run over hospitals, each with one data set named after it.
+
+    Raises:
+        RunRefused: the hospitals together have no validation images of a class.
+    """
     check_validation(study, [arrays.class_counts(study)[Part.VALIDATION] for arrays in data.values()])
     return RunOptions(
         study=study.code,
