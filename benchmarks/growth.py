@@ -5,9 +5,10 @@
 What is measured, fixed before the code. One run of `python -m federated bench --mode blind` is one repetition, in a
 process of its own; a figure is the median over the repetitions. Seconds per node are `total_s` / nodes: what all
 parties did, the coordinator's share for each node included. They are taken at every number of nodes with the smallest
-size, and a least-squares line over log2(nodes) goes through them; R² is the share of the variance it explains. With at
-most k + 1 nodes everybody is everybody's neighbour and the cost of a node grows with their number, not its logarithm.
-Nanoseconds per node and parameter are `total_s` / (nodes x parameters), at every size with the fewest nodes.
+size. Where the graph is sparse (k neighbours, k from `graph.plan`), a least-squares line over log2(nodes) goes through
+them; R² is the share of the variance it explains. Where everybody is everybody's neighbour, up to about 50 nodes, the
+cost of a node grows with their number: these points are shown and left out of the line. Nanoseconds per node and
+parameter are `total_s` / (nodes x parameters), at every size with the fewest nodes.
 """
 
 import json
@@ -24,12 +25,14 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.line_chart import Chart, fit
+from benchmarks.line_chart import Chart
+from federated.aggregation.blind.graph import plan
 
-NODES = "10,20,50,100,200,500,1000"
+NODES = "10,20,50,100,200,300,500,700,1000"
 SIZES = "100000,1000000,10000000"
 COLUMNS = (
     "nodes",
+    "neighbours",
     "parameters",
     "seconds per node",
     "ns per node and parameter",
@@ -82,7 +85,7 @@ def table(points: list[Point]) -> str:
         f"|{'---|' * len(COLUMNS)}",
     ]
     lines += [
-        f"| {point.nodes:,} | {point.parameters:,} | {point.seconds_per_node:.4f} "
+        f"| {point.nodes:,} | {plan(point.nodes).degree} | {point.parameters:,} | {point.seconds_per_node:.4f} "
         f"| {1e9 * point.seconds_per_node / point.parameters:.1f} | {point.total_s:.3f} | {point.critical_s:.3f} "
         f"| {point.wall_s:.2f} | {point.bytes_per_parameter:.2f} | {point.coordinator_peak_mb:.0f} |"
         for point in points
@@ -100,13 +103,15 @@ def chart(points: list[Point]) -> Chart:
         x=[math.log2(point.nodes) for point in points],
         y=[point.seconds_per_node for point in points],
         x_labels=[f"{point.nodes:,}" for point in points],
+        fitted=[not plan(point.nodes).complete for point in points],
+        note="everybody is everybody's neighbour",
     )
 
 
 def main(
     out: Annotated[Path, typer.Option("--json", help="Where the points and the line are written.")],
     picture: Annotated[Path, typer.Option(help="An .svg file.")],
-    nodes: Annotated[str, typer.Option(help="Numbers of nodes, at least two, with commas.")] = NODES,
+    nodes: Annotated[str, typer.Option(help="Numbers of nodes with commas; at least two of 100 or more.")] = NODES,
     sizes: Annotated[str, typer.Option(help="Numbers of parameters, with commas.")] = SIZES,
     repetitions: Annotated[int, typer.Option(min=1)] = 3,
 ) -> None:
@@ -123,7 +128,7 @@ def main(
         "repetitions": repetitions,
         "by_nodes": [asdict(point) for point in by_nodes],
         "by_size": [asdict(point) for point in by_size],
-        "line_over_log2_nodes": asdict(fit(drawn.x, drawn.y)),
+        "line_over_log2_nodes": asdict(drawn.line()),
     }
     out.write_text(json.dumps(found, indent=1), encoding="utf-8")
     print(table(by_nodes), table(by_size), sep="\n\n")

@@ -8,7 +8,7 @@ import numpy as np
 
 WIDTH, HEIGHT = 720, 420
 LEFT, RIGHT, TOP, BOTTOM = 78, 24, 52, 62
-INK, GRID, POINT, LINE = "#1f2933", "#d9dee3", "#1565a7", "#b4471f"
+INK, PAPER, GRID, POINT, LINE = "#1f2933", "#ffffff", "#d9dee3", "#1565a7", "#b4471f"
 SVG = (
     f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
     f' font-family="sans-serif" font-size="13" fill="{INK}">'
@@ -44,19 +44,32 @@ def ticks(highest: float, count: int = 5) -> list[float]:
 
 @dataclass(frozen=True)
 class Chart:
-    """Points (x, y) with a label for each x; y starts at 0. `symbol` is what the line's equation calls x."""
+    """Points (x, y) with a label for each x; y starts at 0.
+
+    Attributes:
+        symbol: what the line's equation calls x.
+        fitted: whether a point counts for the line (filled) or not (hollow); at least two must.
+        note: what hollow points are.
+    """
 
     title: str
     symbol: str
+    note: str
     x_title: str
     y_title: str
     x: Sequence[float]
     y: Sequence[float]
     x_labels: Sequence[str]
+    fitted: Sequence[bool]
+
+    def line(self) -> Fit:
+        """Return the line through the points that count for it."""
+        chosen = [point for point, counts in zip(zip(self.x, self.y, strict=True), self.fitted, strict=True) if counts]
+        return fit([x for x, _ in chosen], [y for _, y in chosen])
 
     def svg(self) -> str:
         """Return the picture with its fitted line, whose equation stands below the title."""
-        line, marks = fit(self.x, self.y), ticks(max(self.y))
+        line, marks = self.line(), ticks(max(self.y))
         low, high = min(self.x), max(self.x)
 
         def across(value: float) -> float:
@@ -69,9 +82,10 @@ class Chart:
         parts = [
             SVG,
             f"<title>{escape(self.title)}</title>",
-            f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
+            f'<rect width="{WIDTH}" height="{HEIGHT}" fill="{PAPER}"/>',
             _text(LEFT, 22, self.title, anchor="start", more=' font-size="16" font-weight="bold"'),
             _text(LEFT, 41, sentence, anchor="start", more=f' fill="{LINE}"'),
+            _text(WIDTH - RIGHT, 41, "" if all(self.fitted) else f"hollow: {self.note}", anchor="end"),
         ]
         for value in marks:
             height = up(value)
@@ -83,14 +97,16 @@ class Chart:
             _text(across(value), HEIGHT - BOTTOM + 20, label)
             for value, label in zip(self.x, self.x_labels, strict=True)
         ]
-        ends = [(across(value), up(line.intercept + line.slope * value)) for value in (low, high)]
+        inside = [value for value, counts in zip(self.x, self.fitted, strict=True) if counts]
+        ends = [(across(value), up(line.intercept + line.slope * value)) for value in (min(inside), max(inside))]
         parts.append(
             f'<path d="M{ends[0][0]:.1f} {ends[0][1]:.1f}L{ends[1][0]:.1f} {ends[1][1]:.1f}"'
             f' stroke="{LINE}" stroke-width="2"/>'
         )
         parts += [
-            f'<circle cx="{across(x):.1f}" cy="{up(y):.1f}" r="5" fill="{POINT}"/>'
-            for x, y in zip(self.x, self.y, strict=True)
+            f'<circle cx="{across(x):.1f}" cy="{up(y):.1f}" r="5" stroke="{POINT}" stroke-width="2"'
+            f' fill="{POINT if counts else PAPER}"/>'
+            for x, y, counts in zip(self.x, self.y, self.fitted, strict=True)
         ]
         middle = (TOP + HEIGHT - BOTTOM) / 2
         parts += [

@@ -17,7 +17,7 @@ Outside everybody's seconds: training, start of processes and imports, a warm-up
 of the global model. For Flower also making and reading its transport's messages (`carrying_s`), for TenSEAL also making
 the keys. The rivals count CPU seconds (`time.process_time`); the blind round counts as `federated bench` says.
 
-The three do not promise the same: see PROMISES. The rivals are installed from PyPI, with the hashes in
+The rivals do not promise the same; the table says what each does. They are installed from PyPI, with the hashes in
 requirements-flower.lock and benchmarks/rivals/requirements-tenseal.lock, into environments that are thrown away.
 """
 
@@ -40,11 +40,7 @@ ROOT = Path(__file__).parents[1]
 RIVALS = ROOT / "benchmarks" / "rivals"
 DEVIATION = 0.02
 IMAGES = (50, 400)
-PROMISES = {
-    "blind": "the cloud reads neither an update nor the sum; fewer than the threshold open nothing; the sum is proved",
-    "flower": "the server reads the sum; each mask's seed has 32 bits, so a single update can be searched for",
-    "tenseal": "the server reads nothing; who holds the one key opens every single update as well as the sum",
-}
+ONE_KEY = "the server reads nothing; who holds the one key opens every single update as well as the sum"
 
 Answer = dict[str, Any]
 
@@ -54,6 +50,7 @@ class Rival:
     """One way to aggregate: its name in the table, and the command (less `--json FILE`) that measures it once."""
 
     name: str
+    promise: str
     command: list[str]
 
 
@@ -88,28 +85,48 @@ def measure(rival: Rival, answer: Path) -> Answer:
     return found
 
 
+def contestants(size: list[str], given: list[str], *, flower: str, tenseal: str) -> list[Rival]:
+    """Return all rivals, blind first; `flower` and `tenseal` are the Pythons of their environments."""
+    ckks = [tenseal, "-m", "benchmarks.rivals.tenseal_ckks", *given, "--moduli"]
+    return [
+        Rival(
+            "blind",
+            "the cloud reads neither an update nor the sum; fewer than the threshold open nothing; the sum is proved",
+            [sys.executable, "-m", "federated", "bench", *size, "--mode", "blind"],
+        ),
+        Rival(
+            "SecAgg+ (Flower)",
+            "the server reads the sum; a mask's seed has 32 bits, so that a single update's can be searched for",
+            [flower, "-m", "benchmarks.rivals.flower_secagg", *given],
+        ),
+        Rival("CKKS (TenSEAL, FLARE's moduli)", ONE_KEY, [*ckks, "60", "40", "40"]),
+        Rival("CKKS (TenSEAL, fewest moduli)", ONE_KEY, [*ckks, "60", "60"]),
+    ]
+
+
 def spread(values: Sequence[float], digits: str) -> str:
     """Return the median with the smallest and the largest value."""
     return f"{statistics.median(values):{digits}} ({min(values):{digits}} to {max(values):{digits}})"
 
 
-def table(answers: dict[str, list[Answer]]) -> str:
-    """Return a Markdown table, a row for each rival; `answers` holds the repetitions of each in the same order."""
+def table(rivals: Sequence[Rival], answers: dict[str, list[Answer]]) -> str:
+    """Return a Markdown table, a row for each rival, the first of which the others are compared with."""
     lines = [
-        "| | total_s | critical_s | total_s / blind's | bytes per parameter | largest error | promise |",
+        "| | total_s | critical_s | times the first | bytes per parameter | largest error | promise |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, found in answers.items():
-        ratios = [own["total_s"] / blind["total_s"] for own, blind in zip(found, answers["blind"], strict=True)]
+    for rival in rivals:
+        found, first = answers[rival.name], answers[rivals[0].name]
+        ratios = [answer["total_s"] / other["total_s"] for answer, other in zip(found, first, strict=True)]
         errors = [answer["largest_error"] for answer in found]
         cells = [
-            name,
+            rival.name,
             spread([answer["total_s"] for answer in found], ".3f"),
             spread([answer["critical_s"] for answer in found], ".3f"),
             spread(ratios, ".1f"),
             f"{statistics.median(answer['bytes_per_parameter'] for answer in found):.2f}",
             f"{max(errors):.1e}",
-            PROMISES[name],
+            rival.promise,
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -122,7 +139,7 @@ def main(
     repetitions: Annotated[int, typer.Option(min=1)] = 5,
     seed: Annotated[int, typer.Option(help="Of the updates and the numbers of images.")] = 0,
 ) -> None:
-    """Measure the three in turn and print a table."""
+    """Measure all in turn and print a table."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         inputs, answer = folder / "inputs.npz", folder / "answer.json"
@@ -130,11 +147,7 @@ def main(
         size = ["--nodes", str(nodes), "--parameters", str(parameters)]
         flower = environment(folder / "flower", ROOT / "requirements-flower.lock")
         tenseal = environment(folder / "tenseal", RIVALS / "requirements-tenseal.lock")
-        rivals = [
-            Rival("blind", [sys.executable, "-m", "federated", "bench", *size, "--mode", "blind"]),
-            Rival("flower", [flower, "-m", "benchmarks.rivals.flower_secagg", "--inputs", str(inputs)]),
-            Rival("tenseal", [tenseal, "-m", "benchmarks.rivals.tenseal_ckks", "--inputs", str(inputs)]),
-        ]
+        rivals = contestants(size, ["--inputs", str(inputs)], flower=flower, tenseal=tenseal)
         answers: dict[str, list[Answer]] = {rival.name: [] for rival in rivals}
         for repetition in range(repetitions):
             first = repetition % len(rivals)
@@ -145,7 +158,7 @@ def main(
     machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
     setting = {"nodes": nodes, "parameters": parameters, "repetitions": repetitions, "seed": seed}
     out.write_text(json.dumps({"setting": setting, "machine": machine, "answers": answers}, indent=1), encoding="utf-8")
-    print(table(answers))
+    print(table(rivals, answers))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from flwr.server.workflow.constant import Key as WorkflowKey
 from flwr.supercore.task_identity import TaskIdentity
 from numpy.typing import NDArray
 
-from benchmarks.rivals.measuring import SERVER, Answer, Inputs, Stopwatch, largest_error, read_arguments, write
+from benchmarks.rivals.measuring import SERVER, Answer, Inputs, Stopwatch, arguments, largest_error, read, write
 
 CLIPPING_RANGE, STEPS, MODULUS = 8.0, 2**22, 2**32
 SERVER_ID, RUN_ID = 1, 1
@@ -155,11 +155,12 @@ def aggregate(inputs: Inputs) -> Answer:
 
 def main() -> None:
     """Warm up on a short vector, then measure once."""
-    inputs, path = read_arguments(__doc__ or "")
+    chosen = arguments(__doc__ or "").parse_args()
+    inputs = read(chosen.inputs)
     logging.getLogger("flwr").setLevel(logging.WARNING)
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = RUN_ID, SERVER_ID, 0
     aggregate(inputs.head(1000))
-    write(aggregate(inputs), path)
+    write(aggregate(inputs), chosen.json)
 
 
 if __name__ == "__main__":

@@ -79,14 +79,18 @@ def largest_error(inputs: Inputs, found: NDArray[np.floating]) -> float:
     return float(np.abs(np.asarray(found, np.float64) - inputs.weighted_mean()).max())
 
 
-def read_arguments(description: str) -> tuple[Inputs, Path]:
-    """Return what `--inputs` names and where `--json` wants the answer."""
-    parser = argparse.ArgumentParser(description=description)
+def arguments(description: str) -> argparse.ArgumentParser:
+    """Return a parser that knows `--inputs` and `--json`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=Path, required=True, help="An .npz file with `updates` and `images`.")
-    parser.add_argument("--json", type=Path, required=True)
-    chosen = parser.parse_args()
-    with np.load(chosen.inputs) as file:
-        return Inputs(file["updates"], file["images"]), chosen.json
+    parser.add_argument("--json", type=Path, required=True, help="Where the answer is written.")
+    return parser
+
+
+def read(path: Path) -> Inputs:
+    """Return the inputs in an .npz file."""
+    with np.load(path) as file:
+        return Inputs(file["updates"], file["images"])
 
 
 def write(answer: Answer, path: Path) -> None:
