@@ -3,6 +3,7 @@
 The file system decides who may use a line: the socket lies in a folder that its owner opens to Flower's account.
 """
 
+import fcntl
 import os
 import select
 import socket
@@ -157,23 +158,35 @@ def _left(until: float | None) -> float | None:
 
 
 class Listener:
-    """Listens at a path, for this account and its group only. A context manager."""
+    """Listens at a path, for this account and its group only, and alone. A context manager.
+
+    Beside the socket lies a file ``….pid`` with this process's number, locked for as long as it listens.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Take the path over, whatever an earlier process left there.
+        """Take the path over from a process that ended without clearing it.
 
         Raises:
-            OSError: the folder is missing, or the path is too long for a socket.
+            OSError: another process listens there, the folder is missing, or the path is too long for a socket.
         """
         self._path = path
-        path.unlink(missing_ok=True)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        before = os.umask(0o117)
+        self._lock = pid_file(path).open("a+", encoding="ascii")
         try:
-            self._socket.bind(str(path))
-        finally:
-            os.umask(before)
-        self._socket.listen()
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock.truncate(0)
+            self._lock.write(f"{os.getpid()}\n")
+            self._lock.flush()
+            path.unlink(missing_ok=True)
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            before = os.umask(0o117)
+            try:
+                self._socket.bind(str(path))
+            finally:
+                os.umask(before)
+            self._socket.listen()
+        except BlockingIOError:
+            self._lock.close()
+            raise OSError(f"another process listens at {path}") from None
 
     def __enter__(self) -> Self:
         """Nothing to do."""
@@ -183,6 +196,12 @@ class Listener:
         """Stop listening."""
         self._socket.close()
         self._path.unlink(missing_ok=True)
+        self._lock.close()
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the socket is still in its folder: who removes it ends the listening."""
+        return self._path.exists()
 
     def accept(self, *, wait_s: float) -> Line | None:
         """Return the next connection, or None if none came in time."""
@@ -192,3 +211,8 @@ class Listener:
         except TimeoutError:
             return None
         return Line(connection)
+
+
+def pid_file(path: Path) -> Path:
+    """Return where the process that listens at `path` writes its number."""
+    return path.with_name(f"{path.name}.pid")

@@ -19,10 +19,10 @@ _WAIT_S = 1.0
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Carry one exchange after another; ends with the process."""
+    """Carry one exchange after another, until the socket is removed or the Flower run is stopped."""
     carrier = Carrier(grid)
     with Listener(Path(str(context.run_config["socket"]))) as listener:
-        while True:
+        while listener.is_wanted:
             line = listener.accept(wait_s=_WAIT_S)
             if line is None:
                 carrier.refresh()
