@@ -44,7 +44,7 @@ class SoftmaxLearner:
         should_stop: ShouldStop,
         progress: Progress,
     ) -> tuple[Weights, TrainingReport]:
-        """Full-batch gradient descent, one step an epoch."""
+        """Full-batch gradient descent, one step an epoch, then FedProx's pull (Li et al. 2020) in one more."""
         kernel, bias = weights["softmax/kernel"].copy(), weights["softmax/bias"].copy()
         inputs, targets, loss, done, stopped = _pooled(images), np.eye(self._classes)[labels], float("nan"), 0, False
         for done in range(1, options.epochs + 1):
@@ -58,6 +58,8 @@ class SoftmaxLearner:
             error = (probabilities - targets) / len(labels)
             kernel -= (0.5 * inputs.T @ error).astype(np.float32)
             bias -= (0.5 * error.sum(axis=0)).astype(np.float32)
+            kernel -= np.float32(0.5 * options.proximal) * (kernel - weights["softmax/kernel"])
+            bias -= np.float32(0.5 * options.proximal) * (bias - weights["softmax/bias"])
             progress(done, options.epochs, loss)
         new = {"softmax/kernel": kernel, "softmax/bias": bias}
         return new, TrainingReport(images=len(labels), steps=done, loss=loss, stopped=stopped)

@@ -19,6 +19,7 @@ from core.imaging.preprocess import normalise
 from core.learning.architectures import build
 from core.learning.augment import recolour, turn
 from core.learning.backend import load_keras
+from core.learning.fedprox import proximal_adamw
 from core.learning.metric_sums import Vector, length_of, sums_of
 from core.learning.weights import Weights, check_weights
 from core.studies import Study
@@ -109,12 +110,33 @@ class Trainer:
         self.architecture = architecture
         self.study = study
         self._model = build(architecture, input_size=study.input_size, classes=len(study.classes))
-        self._logits = keras.Model(self._model.input, self._model.outputs[0], name=f"{architecture}-logits")
+        self._jit = jit
         self._optimizer = keras.optimizers.AdamW(1e-3, weight_decay=WEIGHT_DECAY, global_clipnorm=1.0)
-        self._optimizer.exclude_from_weight_decay(var_names=["norm", "bias"])
-        self._logits.compile(optimizer=self._optimizer, loss=_smoothed_cross_entropy(), jit_compile=jit)
-        self._optimizer.build(self._logits.trainable_variables)
+        self._logits = self._compiled_with(self._optimizer)
+        self._proximal: tuple[Any, Any] | None = None
         self._names = [variable.path for variable in self._model.weights]
+
+    def _compiled_with(self, optimizer: Any) -> Any:
+        """Return the network, with logits as its only output, compiled to train with `optimizer`."""
+        import keras  # noqa: PLC0415
+
+        network = keras.Model(self._model.input, self._model.outputs[0], name=f"{self.architecture}-logits")
+        optimizer.exclude_from_weight_decay(var_names=["norm", "bias"])
+        network.compile(optimizer=optimizer, loss=_smoothed_cross_entropy(), jit_compile=self._jit)
+        optimizer.build(network.trainable_variables)
+        return network
+
+    def _solver(self, options: TrainingOptions) -> tuple[Any, Any]:
+        """Return network and optimiser for a fresh training from the loaded weights; FedProx has a pair of its own."""
+        if options.proximal and self._proximal is None:
+            optimizer = proximal_adamw(1e-3, weight_decay=WEIGHT_DECAY, global_clipnorm=1.0)
+            self._proximal = self._compiled_with(optimizer), optimizer
+        network, optimizer = (self._proximal if options.proximal else None) or (self._logits, self._optimizer)
+        for variable in optimizer.variables:
+            variable.assign(np.zeros(variable.shape, variable.dtype))
+        if options.proximal:
+            optimizer.hold(options.proximal)
+        return network, optimizer
 
     def initial(self, seed: int) -> Weights:
         """Return fresh weights: He-normal kernels (He et al. 2015), gains one, biases zero; the same for a seed."""
@@ -155,8 +177,7 @@ class Trainer:
         """
         self._check_images(images, labels)
         self._load(weights)
-        for variable in self._optimizer.variables:
-            variable.assign(np.zeros(variable.shape, variable.dtype))
+        network, optimizer = self._solver(options)
         rng = np.random.default_rng(options.seed)
         per_epoch = math.ceil(len(labels) / options.batch)
         total = options.epochs * per_epoch
@@ -169,13 +190,13 @@ class Trainer:
             for chosen in order.reshape(per_epoch, options.batch):
                 if should_stop():
                     return self._snapshot(), TrainingReport(images=len(labels), steps=done, loss=mean, stopped=True)
-                self._optimizer.learning_rate = learning_rate(options, done, per_epoch=per_epoch)
+                optimizer.learning_rate = learning_rate(options, done, per_epoch=per_epoch)
                 batch = training_batch(images[chosen], rng, augment=options.augment)
-                losses.append(float(self._logits.train_on_batch(batch, targets[labels[chosen]])))
+                losses.append(float(network.train_on_batch(batch, targets[labels[chosen]])))
                 done, mean = done + 1, float(np.mean(losses))
                 if not math.isfinite(mean):
                     raise ValueError("the loss is no longer finite; lower the learning rate")
-                self._logits.reset_metrics()
+                network.reset_metrics()
                 progress(done, total, mean)
         return self._snapshot(), TrainingReport(images=len(labels), steps=done, loss=mean, stopped=False)
 

@@ -99,7 +99,8 @@ def test_changed_moments_are_not_what_the_lineage_names(tmp_path: Path, moment: 
     federation = adaptive(tmp_path, ServerOptimiser.FEDADAM)
     wire, state, notary = federation.store.models[-1].wire, last_state(federation), federation.notary(AGGREGATION)
     changed = {name: array + 1e-12 for name, array in getattr(state, moment).items()}
-    for fields in ({moment: changed}, {"first": {}, "second": {}}):
+    damages: list[dict[str, Any]] = [{moment: changed}, {"first": {}, "second": {}}]
+    for fields in damages:
         context = checkpoint_context(
             study=LEUKEMIA.code, run=RUN, round_number=2, weights_sha256=wire.weights_sha256, sender=AGGREGATION
         )
