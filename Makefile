@@ -8,12 +8,13 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(
 export PYTHONDONTWRITEBYTECODE :=
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help run test test-flower check docs licences lock clean
+.PHONY: help run test test-flower flower-demo check docs licences lock clean
 
 help:
 	@echo "make run       install what is needed, set up, start at http://localhost:$(PORT)"
 	@echo "make test      set up what the tests need, then lint, type check and test"
 	@echo "make test-flower  the tests against Flower, in an environment of their own ($(FLOWER))"
+	@echo "make flower-demo  a federated run over Flower on this machine: TLS, one process for each hospital"
 	@echo "make check     lint and type check only"
 	@echo "make docs      write the list of modules in docs/architecture.md"
 	@echo "make licences  list the licences of all third-party packages"
@@ -31,6 +32,9 @@ test: $(VENV)/.installed-dev
 test-flower: $(FLOWER)/.installed
 	@FLWR_TELEMETRY_ENABLED=0 $(FLOWER)/bin/python -m pytest --confcutdir=tests/flower \
 		-W ignore::DeprecationWarning tests/flower $(ARGS)
+
+flower-demo: $(VENV)/.installed $(FLOWER)/.installed
+	@$(PY) -m federated.transport.flower --binaries $(FLOWER)/bin $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(PY) -m ruff check .

@@ -1,4 +1,4 @@
-"""A federated run over Flower on one machine: TLS, a SuperNode and a process for each party, nothing shared but bytes."""
+"""A federated run over Flower on one machine: TLS, SuperNode and own process for each party; only bytes are shared."""
 
 import secrets
 import sys

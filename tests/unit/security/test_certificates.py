@@ -213,3 +213,28 @@ def _forge(
         .sign(key, hashes.SHA256())
     )
     return Certificate(certificate.public_bytes(serialization.Encoding.DER))
+
+
+def test_a_tls_certificate_names_hosts_for_servers_only_and_speaks_for_no_party(world: World) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    hosts = ["superlink.example.org", "192.0.2.7", "2001:db8::7"]
+
+    issued = world.authority.issue_tls(key.public_key(), hosts=hosts, now=NOW, days=90)
+
+    names = issued.parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == hosts[:1]
+    assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == hosts[1:]
+    usage = issued.parsed.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(usage) == [x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]
+    assert issued.not_after - NOW == timedelta(days=90)
+    issued.parsed.verify_directly_issued_by(world.authority.root.parsed)
+    with pytest.raises(CertificateRefused, match="does not name one party"):
+        world.trust.check(issued, party=None, use=KeyUse.SIGN, at=NOW)
+
+
+def test_a_tls_certificate_is_refused_without_a_host_or_for_a_key_on_another_curve(world: World) -> None:
+    with pytest.raises(ValueError, match="host name"):
+        world.authority.issue_tls(ec.generate_private_key(ec.SECP256R1()).public_key(), hosts=[], now=NOW)
+    other = ec.generate_private_key(ec.SECP384R1()).public_key()
+    with pytest.raises(ValueError, match="P-256"):
+        world.authority.issue_tls(other, hosts=["localhost"], now=NOW)
