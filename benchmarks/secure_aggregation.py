@@ -2,20 +2,22 @@
 
     python -m benchmarks.secure_aggregation --json FILE [--nodes 10 --parameters 1000000 --repetitions 5]
 
-What is measured, fixed before the code. Updates are float32 from a normal distribution (standard deviation 0.02), the
-same in every repetition; each node stands for 50 to 399 images, and the task is the mean weighted by images. Nobody
-drops out. A repetition runs every rival once, each in a process of its own with all parties one after another on one
-thread; the order is rotated by one at each repetition. A figure is the median over the repetitions (smallest to
-largest); a ratio is taken within a repetition.
+What is measured, fixed before the code. The updates are those of `federated bench` (float32, normal with a standard
+deviation of 0.02; 50 to 399 images behind each), the same for all and in every repetition; the task is their mean
+weighted by images. Nobody drops out. A repetition runs every rival once, each in processes of its own with all parties
+one after another on one thread; the order is rotated by one at each repetition. A figure is the median over the
+repetitions (smallest to largest); a ratio is taken within a repetition.
 
-- `total_s`: seconds of all parties summed, nodes and server, from the float32 update to the mean in floating point.
+- `total_s`: CPU seconds of all parties summed, nodes and server, from the float32 update to the mean in floating point.
 - `critical_s`: the slowest node of each step plus the server, as if every party had a machine of its own.
-- bytes per parameter: all that the nodes upload / (nodes x parameters).
-- largest error: of any coordinate of the mean, against the mean in float64.
+- bytes per parameter: all that the nodes upload / (nodes x parameters); for blind the node that uploads most.
+- largest error: of any coordinate of the mean, against the mean in float64; for blind by its encoding, whose integers
+  add up exactly.
 
-Outside everybody's seconds: training, start of processes and imports, a warm-up on 1,000 parameters, network, download
-of the global model. For Flower also making and reading its transport's messages (`carrying_s`), for TenSEAL also making
-the keys. The rivals count CPU seconds (`time.process_time`); the blind round counts as `federated bench` says.
+Outside everybody's seconds: training, start of processes and imports, network, download of the global model. Outside
+the rivals' seconds also a warm-up on 1,000 parameters, for Flower making and reading its transport's messages
+(`carrying_s`), for TenSEAL making the keys. Inside blind's alone, since only it does them: signing and checking every
+message, a second sum for the metrics, proof of the sum, the server's optimiser, sealing the new checkpoint.
 
 The rivals do not promise the same; the table says what each does. They are installed from PyPI, with the hashes in
 requirements-flower.lock and benchmarks/rivals/requirements-tenseal.lock, into environments that are thrown away.
@@ -35,11 +37,15 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
+
+from benchmarks.rivals.measuring import Inputs, largest_error
+from core.learning.run_choices import DEFAULT_CLIP
+from federated.aggregation.blind.fixed_point import Encoding
+from federated.bench import BenchLearner
 
 ROOT = Path(__file__).parents[1]
 RIVALS = ROOT / "benchmarks" / "rivals"
-DEVIATION = 0.02
-IMAGES = (50, 400)
 ONE_KEY = "the server reads nothing; who holds the one key opens every single update as well as the sum"
 
 Answer = dict[str, Any]
@@ -64,11 +70,24 @@ def environment(folder: Path, lock: Path) -> str:
     return str(python)
 
 
-def draw(path: Path, *, nodes: int, parameters: int, seed: int) -> None:
-    """Write the updates (nodes x parameters, float32) and the images of each node to an .npz file."""
-    generator = np.random.default_rng(seed)
-    updates = generator.standard_normal((nodes, parameters), np.float32) * np.float32(DEVIATION)
-    np.savez(path, updates=updates, images=generator.integers(*IMAGES, nodes))
+def draw(nodes: int, parameters: int) -> Inputs:
+    """Return the updates and images that `federated bench` gives its nodes."""
+    handed = [BenchLearner(parameters, node).update() for node in range(nodes)]
+    updates = np.stack([np.concatenate(list(tensors.values())) for tensors, _ in handed])
+    return Inputs(updates, np.array([images for _, images in handed], np.int64))
+
+
+def blind_mean(inputs: Inputs) -> NDArray[np.float64]:
+    """Return the mean that blind sums give: their integers add up exactly, so encoding is all that rounds."""
+    encoding = Encoding.for_members(len(inputs.images), clip=DEFAULT_CLIP)
+    total, most = np.zeros(inputs.updates.shape[1], encoding.dtype), int(inputs.images.max())
+    for update, images in zip(inputs.updates, inputs.images, strict=True):
+        words = np.empty_like(total)
+        encoding.quantise(update, int(images) / most, words)
+        total += words
+    mean = encoding.dequantise(total)
+    mean *= most / inputs.images.sum()
+    return mean
 
 
 def measure(rival: Rival, answer: Path) -> Answer:
@@ -137,26 +156,26 @@ def main(
     nodes: Annotated[int, typer.Option(min=3)] = 10,
     parameters: Annotated[int, typer.Option(min=1000)] = 1_000_000,
     repetitions: Annotated[int, typer.Option(min=1)] = 5,
-    seed: Annotated[int, typer.Option(help="Of the updates and the numbers of images.")] = 0,
 ) -> None:
     """Measure all in turn and print a table."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        inputs, answer = folder / "inputs.npz", folder / "answer.json"
-        draw(inputs, nodes=nodes, parameters=parameters, seed=seed)
+        file, answer, inputs = folder / "inputs.npz", folder / "answer.json", draw(nodes, parameters)
+        np.savez(file, updates=inputs.updates, images=inputs.images)
+        blind_error = largest_error(inputs, blind_mean(inputs))
         size = ["--nodes", str(nodes), "--parameters", str(parameters)]
         flower = environment(folder / "flower", ROOT / "requirements-flower.lock")
         tenseal = environment(folder / "tenseal", RIVALS / "requirements-tenseal.lock")
-        rivals = contestants(size, ["--inputs", str(inputs)], flower=flower, tenseal=tenseal)
+        rivals = contestants(size, ["--inputs", str(file)], flower=flower, tenseal=tenseal)
         answers: dict[str, list[Answer]] = {rival.name: [] for rival in rivals}
         for repetition in range(repetitions):
             first = repetition % len(rivals)
             for rival in rivals[first:] + rivals[:first]:
                 found = measure(rival, answer)
-                answers[rival.name].append(found | {"load_before": os.getloadavg()[0]})
+                answers[rival.name].append({"largest_error": blind_error} | found)
                 print(f"repetition {repetition + 1}, {rival.name}: {found['total_s']:.3f} s", flush=True)
     machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
-    setting = {"nodes": nodes, "parameters": parameters, "repetitions": repetitions, "seed": seed}
+    setting = {"nodes": nodes, "parameters": parameters, "repetitions": repetitions}
     out.write_text(json.dumps({"setting": setting, "machine": machine, "answers": answers}, indent=1), encoding="utf-8")
     print(table(rivals, answers))
 
