@@ -33,6 +33,8 @@ class Settings(BaseSettings):
         admin_user: name of the first authority account, which set-up makes in production; read by set-up only.
         admin_password: its first password.
         behind_tls: the app is served over TLS (session cookies are then ``Secure``); required in production.
+        flower_socket: local socket of Flower's server app; where it is set, the worker reaches a run's parties over
+            Flower (docs/deploy.md) and hosts none of them.
         import_root: data sets can be imported by path from below this folder; without it only the demo can do that.
     """
 
@@ -49,6 +51,7 @@ class Settings(BaseSettings):
     session_hours: float = 12.0
     enclave_timeout_s: float = 20.0
     behind_tls: bool = False
+    flower_socket: Path | None = None
     import_root: Path | None = None
     admin_user: str = ""
     admin_password: SecretStr | None = None

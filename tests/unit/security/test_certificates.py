@@ -229,7 +229,7 @@ def test_a_tls_certificate_names_hosts_for_servers_only_and_speaks_for_no_party(
     assert issued.not_after - NOW == timedelta(days=90)
     issued.parsed.verify_directly_issued_by(world.authority.root.parsed)
     with pytest.raises(CertificateRefused, match="does not name one party"):
-        world.trust.check(issued, party=None, use=KeyUse.SIGN, at=NOW)
+        world.trust.check(issued, party="app", use=KeyUse.SIGN, at=NOW)
 
 
 def test_a_tls_certificate_is_refused_without_a_host_or_for_a_key_on_another_curve(world: World) -> None:
