@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from filelock import FileLock, Timeout
@@ -43,7 +43,8 @@ from federated.node import TrainingNode
 from federated.notary import Notary
 from federated.store import Ending, Event, StoreLost
 from federated.timing import Stopwatch
-from federated.transport.base import TransportClosed
+from federated.transport.base import Transport, TransportClosed
+from federated.transport.flower.transport import FlowerTransport
 from federated.transport.inprocess import InProcessHost, Lines
 from security.errors import SecurityError
 from security.identity import Identity, load_root
@@ -145,21 +146,30 @@ class Worker:
         order = _order_of(row)
         notary = Notary(self._office.signer, trust, study=study.code, clock=self._clock, watch=Stopwatch())
         options = notary.read_order(order, run=run)
-        lines = Lines()
-        switches = Switches(self._engine, run, lease.lost, self.ending, lines.given_up)
-        parties = self._parties(run, options, study, trust.crl_der or b"", switches)
-        log.info("run %s: %d parties", run, len(parties))
-        with InProcessHost(parties, is_down=switches.is_down, lines=lines) as host:
+        with self._reaching(run, options, study, trust.crl_der or b"", lease) as transport:
             coordinator = Coordinator(
                 notary=notary,
                 run=run,
                 order=order,
-                transport=host.transport,
+                transport=transport,
                 store=store,
                 directory=DbDirectory(self._engine),
             )
             ending = coordinator.play()
         log.info("run %s: %s", run, ending)
+
+    @contextmanager
+    def _reaching(self, run: str, options: RunOptions, study: Study, crl: bytes, lease: Lease) -> Iterator[Transport]:
+        """The way to a run's parties: over Flower where the settings say so, or in this process, which hosts them."""
+        if self._settings.flower_socket is not None:
+            yield FlowerTransport(self._settings.flower_socket)
+            return
+        lines = Lines()
+        switches = Switches(self._engine, run, lease.lost, self.ending, lines.given_up)
+        parties = self._parties(run, options, study, crl, switches)
+        log.info("run %s: %d parties", run, len(parties))
+        with InProcessHost(parties, is_down=switches.is_down, lines=lines) as host:
+            yield host.transport
 
     def _parties(self, run: str, options: RunOptions, study: Study, crl: bytes, switches: Switches) -> list[Answering]:
         """Bring up aggregation and nodes; none of them is given anything that leads to another party's keys."""
