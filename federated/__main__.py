@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from core.learning.orders import MIN_MEMBERS, AggregationMode
-from core.learning.run_choices import MAX_DEADLINE_S
+from core.learning.run_choices import MAX_DEADLINE_S, PrivateWeights
 
 commands = typer.Typer(add_completion=False, no_args_is_help=True, help="Federated training.")
 
@@ -62,6 +62,9 @@ def simulate(  # noqa: PLR0917 - typer makes them options
     sampling_rate: Annotated[float, typer.Option(help="Probability of each patient to be in a step.")] = 0.25,
     delta: Annotated[float, typer.Option(help="The delta of (epsilon, delta).")] = 1e-5,
     privacy_budget: Annotated[float, typer.Option(help="A hospital stops before its epsilon exceeds this.")] = 8.0,
+    private_weights: Annotated[
+        PrivateWeights, typer.Option(help="What private training changes; fewer weights need less noise.")
+    ] = PrivateWeights.ALL,
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate of local training.")] = 2e-3,
 ) -> None:
     """Train one model over several simulated hospitals and write figures, split and sealed checkpoint."""
@@ -89,6 +92,7 @@ def simulate(  # noqa: PLR0917 - typer makes them options
             sampling_rate=sampling_rate,
             delta=delta,
             budget_epsilon=privacy_budget,
+            weights=private_weights,
         )
     options = sharing.SimulationOptions(
         hospitals=hospitals,
@@ -128,6 +132,29 @@ def simulate(  # noqa: PLR0917 - typer makes them options
     result |= {"read_s": read, "wall_s": time.perf_counter() - begun}
     (out / "result.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
     screen.summary(result, out)
+
+
+@commands.command()
+def bench(
+    nodes: Annotated[int, typer.Option(min=MIN_MEMBERS)] = 10,
+    parameters: Annotated[int, typer.Option(min=1)] = 1_000_000,
+    mode: Annotated[AggregationMode, typer.Option()] = AggregationMode.BLIND,
+    processes: Annotated[int, typer.Option(min=1, help="Processes that the nodes share.")] = 1,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+) -> None:
+    """Measure one round of real parties and messages, without training."""
+    from federated.bench import bench as measure
+
+    figures = measure(nodes=nodes, parameters=parameters, mode=mode, processes=processes)
+    if json_file is not None:
+        json_file.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    for step, row in figures["phases"].items():
+        print(
+            f"{step:18} nodes {1000 * row['nodes_s']:9.1f} ms   slowest {1000 * row['slowest_s']:8.2f} ms   "
+            f"coordinator {1000 * row['coordinator_s']:8.1f} ms"
+        )
+    for name in ("total_s", "critical_s", "wall_s", "bytes_per_parameter", "coordinator_peak_mb"):
+        print(f"{name:20} {figures[name]:.3f}")
 
 
 if __name__ == "__main__":

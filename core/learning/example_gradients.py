@@ -6,6 +6,7 @@ multiplication does for all examples at once. Nothing may be shared between exam
 TensorFlow only, inside functions.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 
@@ -35,11 +36,12 @@ def check_chain(network: Any) -> None:
             raise ValueError(f"{layer.name} must have gain and bias and normalise over the last axis")
 
 
-def gradients_by_example(network: Any, images: Any, targets: Any) -> list[Any]:
-    """Return the gradient of the cross-entropy of each example, one tensor a trainable variable, in their order.
+def gradients_by_example(network: Any, layers: Collection[Any], images: Any, targets: Any) -> list[Any]:
+    """Return the gradient of the cross-entropy of each example, one tensor a variable of `layers`, in their order.
 
     Args:
         network: as `check_chain` accepts it; its output are logits.
+        layers: layers of the network with trainable variables.
         images: float32 tensor [b, s, s, 3] with b known.
         targets: float32 tensor [b, classes], each row a distribution.
 
@@ -54,7 +56,7 @@ def gradients_by_example(network: Any, images: Any, targets: Any) -> list[Any]:
         signal = images
         for layer in network.layers[1:]:
             given, signal = signal, layer(signal, training=True)
-            if layer.trainable_variables:
+            if layer in layers:
                 seen.append((layer, given, signal))
         loss = tf.reduce_sum(tf.nn.softmax_cross_entropy_with_logits(targets, signal))
     arriving = tape.gradient(loss, [after for _, _, after in seen])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from core.learning.example_gradients import check_chain, gradients_by_example
 from core.learning.privacy import steps_an_epoch
-from core.learning.run_choices import PrivacyOptions
+from core.learning.run_choices import PrivacyOptions, PrivateWeights
 from core.learning.secret_draws import SecretDraws
 from core.learning.training import (
     Progress,
@@ -43,7 +43,7 @@ class PrivateTrainer(Trainer):
         """See `Trainer`; the private step is compiled at its first use."""
         super().__init__(architecture, study, threads=threads, jit=jit)
         self._jit = jit
-        self._compiled: tuple[Any, Any] | None = None
+        self._compiled: dict[PrivateWeights, _Steps] = {}
 
     def fit_privately(
         self,
@@ -81,7 +81,8 @@ class PrivateTrainer(Trainer):
         self._load(weights)
         for variable in self._optimizer.variables:
             variable.assign(np.zeros(variable.shape, variable.dtype))
-        anchors = [variable.numpy() for variable in self._logits.trainable_variables]
+        steps = self._steps(privacy.weights)
+        anchors = [variable.numpy() for variable in steps.variables]
         draws = SecretDraws()
         rng = draws.generator()
         per_epoch = steps_an_epoch(privacy.sampling_rate)
@@ -95,36 +96,19 @@ class PrivateTrainer(Trainer):
             for load in pack(sample(members, privacy.sampling_rate, draws)):
                 rows, mix = lay_out(load)
                 batch = training_batch(images[rows], rng, augment=options.augment)
-                sums = self._add_clipped(sums, batch, targets[labels[rows]], mix, privacy.clip_norm)
+                sums = steps.add_clipped(sums, batch, targets[labels[rows]], mix, privacy.clip_norm)
             deviation, expected = privacy.noise_multiplier * privacy.clip_norm, privacy.sampling_rate * len(members)
             noised = [(part + deviation * draws.normal(part.size).reshape(part.shape)) / expected for part in sums]
             self._optimizer.learning_rate = learning_rate(options, done, per_epoch=per_epoch)
-            self._descend(noised, anchors, options.proximal)
+            steps.descend(noised, anchors, options.proximal)
             progress(done + 1, total, math.nan)
         return self._snapshot(), TrainingReport(images=len(labels), steps=total, loss=math.nan, stopped=False)
 
-    def _add_clipped(
-        self,
-        sums: list[Gradient],
-        batch: NDArray[np.float32],
-        targets: NDArray[np.float32],
-        mix: NDArray[np.float32],
-        clip_norm: float,
-    ) -> list[Gradient]:
-        """Return `sums` plus the clipped gradient of each unit: a row of `mix`, which weighs the batch's images."""
-        add, _ = self._steps()
-        return [np.asarray(part) for part in add(sums, batch, targets, mix, np.float32(clip_norm))]
-
-    def _descend(self, gradients: list[NDArray[np.floating]], anchors: list[Gradient], proximal: float) -> None:
-        """Do one step of the optimiser; FedProx pulls towards `anchors` (Li et al. 2020), which tells of no image."""
-        _, descend = self._steps()
-        descend([np.asarray(part, np.float32) for part in gradients], anchors, np.float32(proximal))
-
-    def _steps(self) -> tuple[Any, Any]:
-        if self._compiled is None:
+    def _steps(self, weights: PrivateWeights) -> "_Steps":
+        if weights not in self._compiled:
             check_chain(self._logits)
-            self._compiled = _compile(self._logits, self._optimizer, jit=self._jit)
-        return self._compiled
+            self._compiled[weights] = _Steps(self._logits, self._optimizer, weights, jit=self._jit)
+        return self._compiled[weights]
 
 
 def sample(members: Sequence[NDArray[np.intp]], rate: float, draws: SecretDraws) -> list[NDArray[np.intp]]:
@@ -188,29 +172,55 @@ def members_of(units: NDArray[np.int64], images: int) -> list[NDArray[np.intp]]:
     return np.split(order, np.cumsum(np.bincount(units))[:-1])
 
 
-def _compile(network: Any, optimizer: Any, *, jit: bool) -> tuple[Any, Any]:
-    """Return the two compiled steps: add clipped gradients of a microbatch, and descend."""
-    import tensorflow as tf  # noqa: PLC0415
+class _Steps:
+    """The two compiled halves of a step, for one choice of weights.
 
-    @tf.function(jit_compile=jit)
-    def add(sums: list[Any], batch: Any, targets: Any, mix: Any, clip_norm: Any) -> list[Any]:
-        means = [tf.matmul(mix, one) for one in gradients_by_example(network, batch, targets)]
-        squares = tf.add_n([tf.reduce_sum(tf.square(mean), 1) for mean in means])
-        usable = tf.math.is_finite(squares)
-        factors = tf.where(usable, clip_norm / tf.maximum(tf.sqrt(squares), clip_norm), 0.0)
-        return [
-            total
-            + tf.reshape(tf.linalg.matvec(tf.where(usable[:, None], mean, 0.0), factors, transpose_a=True), total.shape)
-            for total, mean in zip(sums, means, strict=True)
-        ]
+    Attributes:
+        variables: what is trained, in the order of all lists of gradients.
+    """
 
-    @tf.function(jit_compile=jit)
-    def descend(gradients: list[Any], anchors: list[Any], proximal: Any) -> None:
-        variables = network.trainable_variables
-        pulled = [
-            gradient + proximal * (variable - anchor)
-            for gradient, variable, anchor in zip(gradients, variables, anchors, strict=True)
-        ]
-        optimizer.apply(pulled, variables)
+    def __init__(self, network: Any, optimizer: Any, weights: PrivateWeights, *, jit: bool) -> None:
+        import tensorflow as tf  # noqa: PLC0415
 
-    return add, descend
+        layers = [layer for layer in network.layers if layer.trainable_variables and _is_trained(layer, weights)]
+        self.variables = [variable for layer in layers for variable in layer.trainable_variables]
+
+        @tf.function(jit_compile=jit)
+        def add(sums: list[Any], batch: Any, targets: Any, mix: Any, clip_norm: Any) -> list[Any]:
+            means = [tf.matmul(mix, one) for one in gradients_by_example(network, layers, batch, targets)]
+            squares = tf.add_n([tf.reduce_sum(tf.square(mean), 1) for mean in means])
+            usable = tf.math.is_finite(squares)
+            factors = tf.where(usable, clip_norm / tf.maximum(tf.sqrt(squares), clip_norm), 0.0)
+            clipped = [
+                tf.linalg.matvec(tf.where(usable[:, None], mean, 0.0), factors, transpose_a=True) for mean in means
+            ]
+            return [total + tf.reshape(part, total.shape) for total, part in zip(sums, clipped, strict=True)]
+
+        @tf.function(jit_compile=jit)
+        def descend(gradients: list[Any], anchors: list[Any], proximal: Any) -> None:
+            pulled = [
+                gradient + proximal * (variable - anchor)
+                for gradient, variable, anchor in zip(gradients, self.variables, anchors, strict=True)
+            ]
+            optimizer.apply(pulled, self.variables)
+
+        self._add, self._descend = add, descend
+
+    def add_clipped(
+        self,
+        sums: list[Gradient],
+        batch: NDArray[np.float32],
+        targets: NDArray[np.float32],
+        mix: NDArray[np.float32],
+        clip_norm: float,
+    ) -> list[Gradient]:
+        """Return `sums` plus the clipped gradient of each unit: a row of `mix`, which weighs the batch's images."""
+        return [np.asarray(part) for part in self._add(sums, batch, targets, mix, np.float32(clip_norm))]
+
+    def descend(self, gradients: list[NDArray[np.floating]], anchors: list[Gradient], proximal: float) -> None:
+        """Do one step of the optimiser; FedProx pulls towards `anchors` (Li et al. 2020), which tells of no image."""
+        self._descend([np.asarray(part, np.float32) for part in gradients], anchors, np.float32(proximal))
+
+
+def _is_trained(layer: Any, weights: PrivateWeights) -> bool:
+    return weights is PrivateWeights.ALL or type(layer).__name__ != "Conv2D"

@@ -34,6 +34,16 @@ class ServerOptimiser(StrEnum):
     FEDYOGI = "fedyogi"
 
 
+class PrivateWeights(StrEnum):
+    """Which weights private training changes: the noise grows with the root of their number.
+
+    `NORMS_AND_HEAD` leaves the convolutions as the run found them (Luo et al. 2021: sparse private fine-tuning).
+    """
+
+    ALL = "all"
+    NORMS_AND_HEAD = "norms-and-head"
+
+
 class OnFailure(StrEnum):
     """What happens to a run when a round failed `RoundRules.tries` times."""
 
@@ -115,6 +125,7 @@ class PrivacyOptions:
         sampling_rate: probability with which each patient (or image) is in a step's batch (Poisson sampling).
         delta: the delta of (epsilon, delta).
         budget_epsilon: a hospital stops taking part before its spend on a data set exceeds this.
+        weights: which weights are trained; see `PrivateWeights`.
     """
 
     noise_multiplier: float
@@ -122,6 +133,7 @@ class PrivacyOptions:
     sampling_rate: float = 0.1
     delta: float = 1e-5
     budget_epsilon: float = 8.0
+    weights: PrivateWeights = PrivateWeights.ALL
 
     def __post_init__(self) -> None:
         """Refuse values that give no privacy.
@@ -129,6 +141,7 @@ class PrivacyOptions:
         Raises:
             RunRefused: what is wrong, in words.
         """
+        object.__setattr__(self, "weights", PrivateWeights(self.weights))
         positive = (self.noise_multiplier, self.clip_norm, self.budget_epsilon)
         if not all(math.isfinite(value) and value > 0 for value in positive):
             raise RunRefused("noise, clipping norm and privacy budget must be above 0")

@@ -61,6 +61,7 @@ class ModelView:
         members: whose updates are in it, from the lineage.
         metrics: global validation figures, from the lineage.
         steps: number of links from here to the first weights.
+        privacy: its differential privacy, from the lineage; empty for none.
     """
 
     id: str
@@ -77,6 +78,7 @@ class ModelView:
     members: tuple[str, ...] = ()
     metrics: dict[str, float] = field(default_factory=dict)
     steps: int = 0
+    privacy: dict[str, float | str] = field(default_factory=dict)
 
 
 def list_models(app: App, actor: Actor) -> list[ModelView]:
@@ -223,6 +225,7 @@ def _view(app: App, session: Session, row: Checkpoint) -> ModelView:
             "mode": own.mode,
             "members": own.members,
             "metrics": own.metrics,
+            "privacy": own.privacy,
             "steps": len(chain),
         }
     )

@@ -15,6 +15,7 @@ from sqlmodel import Session, col, select
 from core.errors import NotFound
 from core.learning.orders import AggregationMode, slug_of
 from core.learning.own_figures import open_own_figures, own_context
+from core.learning.run_choices import PrivacyOptions
 from core.learning.run_events import EventKind, FailureCode
 from core.learning.run_figures import TASKS, RoundFigures, RunEntry, figures_of, totals_of
 from core.services import worker_process
@@ -124,7 +125,9 @@ class RunDetail:
         members: its hospitals.
         rounds: figures of each round that has begun, 0 first.
         own: round -> slug -> own validation figures, as far as the viewer may see them.
-        training_loss: round -> slug -> mean loss of the last local epoch, likewise.
+        training_loss: round -> slug -> mean loss of the last local epoch, likewise; none of private trainings.
+        epsilon: round -> slug -> what the data set has spent of privacy, likewise.
+        privacy: differential privacy that was ordered, or None.
         totals: seconds by task and bytes over all rounds.
         events: the newest first.
         worker_alive: whether a worker lives on this host, or one on another host holds the run.
@@ -135,6 +138,8 @@ class RunDetail:
     rounds: list[RoundFigures]
     own: dict[int, dict[str, dict[str, float]]] = field(default_factory=dict)
     training_loss: dict[int, dict[str, float]] = field(default_factory=dict)
+    epsilon: dict[int, dict[str, float]] = field(default_factory=dict)
+    privacy: PrivacyOptions | None = None
     totals: dict[str, float] = field(default_factory=dict)
     events: list[EventView] = field(default_factory=list)
     worker_alive: bool = False
@@ -206,7 +211,7 @@ def run_detail(app: App, actor: Actor, run_id: str, *, seen: OwnFigures | None =
                 authorise(app, session, actor, Action.READ_NODE, Relation.OWN_HOSPITAL)
             trust, at = app.trust(session), app.clock.now()
             for row in unseen:
-                known[row.id or 0] = _open(row, study=run.study_code, reader=app.identity, trust=trust, at=at)
+                known[row.id or 0] = open_figures(row, study=run.study_code, reader=app.identity, trust=trust, at=at)
     own, losses = _by_round(visible, known)
     rounds = figures_of(RunEntry(EventKind(row.kind), row.round_number, row.party, row.payload) for row in rows)
     return RunDetail(
@@ -215,6 +220,8 @@ def run_detail(app: App, actor: Actor, run_id: str, *, seen: OwnFigures | None =
         rounds=rounds,
         own=own,
         training_loss=losses,
+        epsilon=_epsilon_by_round(visible, known),
+        privacy=_privacy(run),
         totals=totals_of(rounds),
         events=[_event_view(row) for row in reversed(rows[-EVENTS_SHOWN:]) if row.kind != EventKind.PROGRESS],
         worker_alive=worker_process.is_running(app.settings) or _is_held_elsewhere(run, app.clock.now()),
@@ -227,7 +234,7 @@ def _is_held_elsewhere(run: Run, now: datetime) -> bool:
     return held and not str(run.worker).startswith(f"{socket.gethostname()[:24]}/")
 
 
-def _open(row: RunEvent, *, study: str, reader: Identity, trust: Trust, at: datetime) -> dict[str, float]:
+def open_figures(row: RunEvent, *, study: str, reader: Identity, trust: Trust, at: datetime) -> dict[str, float]:
     """Open a node's own figures; what was tampered with, or comes from a revoked node, is shown as missing."""
     context = own_context(
         study=study,
@@ -256,6 +263,20 @@ def _by_round(
         elif row.payload.get("step") == "train" and "loss" in figures:
             losses.setdefault(row.round_number, {})[slug] = figures["loss"]
     return own, losses
+
+
+def _epsilon_by_round(rows: list[RunEvent], known: Mapping[int, dict[str, float]]) -> dict[int, dict[str, float]]:
+    found: dict[int, dict[str, float]] = {}
+    for row in rows:
+        if "epsilon" in (figures := known.get(row.id or 0, {})):
+            found.setdefault(row.round_number, {})[slug_of(row.party)] = figures["epsilon"]
+    return found
+
+
+def _privacy(run: Run) -> PrivacyOptions | None:
+    """Return the privacy that the row repeats of the order; rows from before there was any lack the field."""
+    values = run.options.get("privacy")
+    return PrivacyOptions(**values) if isinstance(values, dict) else None
 
 
 def _members(app: App, session: Session, run_id: str) -> list[MemberView]:

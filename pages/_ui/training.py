@@ -19,7 +19,11 @@ STATUS: dict[RunStatus, str] = {
     RunStatus.FAILED: ":material/error: failed",
 }
 
-MODE: dict[AggregationMode, str] = {AggregationMode.PLAIN: "plain", AggregationMode.SEALED: "sealed"}
+MODE: dict[AggregationMode, str] = {
+    AggregationMode.PLAIN: "plain",
+    AggregationMode.SEALED: "sealed",
+    AggregationMode.BLIND: "blind",
+}
 
 METRICS: dict[str, str] = {"auc": "AUC", "accuracy": "Accuracy", "loss": "Loss"}
 METRIC_AXIS: dict[str, str] = {

@@ -5,7 +5,7 @@ import streamlit as st
 
 from core.errors import HemaSealError
 from core.services import models as service
-from core.services import run_views
+from core.services import privacy_spend, run_views
 from core.services.models import CheckpointStatus, ModelView
 from core.studies import LEUKEMIA
 from pages._ui import guard, shell, state, times, training
@@ -79,6 +79,7 @@ def detail(view: ModelView, serving: ModelView | None) -> None:
             ("Origin", origin),
             ("Aggregation", view.mode),
             ("Updates of", members),
+            ("Differential privacy", privacy_spend.describe(view.privacy)),
             ("Lineage", f"signed at each of {view.steps} links back to the first weights; verified just now"),
             ("SHA-256 of the weights", f"`{view.weights_sha256}`"),
         ]

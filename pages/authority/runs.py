@@ -11,7 +11,7 @@ from core.services.accounts import Role
 from core.services.app import Actor, App
 from core.services.runs import AggregationMode, Provenance, RunStatus
 from core.studies import LEUKEMIA, STUDIES
-from pages._ui import charts, guard, shell, state, times, training
+from pages._ui import charts, guard, privacy, shell, state, times, training
 
 LIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
 EVERY_S = 2.0
@@ -22,6 +22,10 @@ OWN_FIGURES = {
     AggregationMode.SEALED: (
         "A hospital's own figures are sealed for it, for you and for this application; the cloud only gets the sums "
         "of all."
+    ),
+    AggregationMode.BLIND: (
+        "A hospital's own figures are sealed for it, for you and for this application; the cloud adds masked numbers "
+        "and gets no figure but what the members publish of all together."
     ),
     AggregationMode.PLAIN: "In plain mode the cloud can read each hospital's own figures, as it can read the updates.",
 }
@@ -61,6 +65,7 @@ def _draw(run_id: str, *, live: bool) -> None:
     _controls(detail)
     _members(detail)
     _figures(detail)
+    privacy.of_run(detail)
     _costs(detail)
     _left_out(detail)
     _events(detail)
@@ -299,6 +304,7 @@ def order() -> None:
         format_func=lambda key: "New weights" if key == NEW_WEIGHTS else _model_title(finished[key]),
         key="order_start",
     )
+    chosen_privacy = privacy.ordered(epochs=int(epochs), rounds=int(rounds))
     if st.button("Sign and start", type="primary", key="order_submit", icon=":material/draw:") and mode is not None:
         run = runs.start_run(
             app,
@@ -309,6 +315,7 @@ def order() -> None:
             dataset_ids=[choice.id for choice in chosen],
             minimum_members=int(least),
             local_epochs=int(epochs),
+            privacy=chosen_privacy,
             start_from=start or None,
         )
         runs.wake_worker(app, person)

@@ -4,9 +4,9 @@ import pandas as pd
 import streamlit as st
 
 from core.errors import HemaSealError
-from core.services import datasets, run_views
+from core.services import datasets, privacy_spend, run_views
 from core.services import node as service
-from pages._ui import charts, guard, shell, state, times, training
+from pages._ui import charts, guard, privacy, shell, state, times, training
 from pages._ui.words import KEY_USES, PARTY_PARTS
 
 STATES = {"valid": "✓ valid", "expired": "⚠ expired", "revoked": "✕ revoked"}
@@ -39,6 +39,16 @@ def certificates() -> None:
         "The training node and the serving enclave have keys of their own: who opens one can not use the other. "
         "Private keys never leave the node's folder and are encrypted there."
     )
+
+
+def privacy_spent() -> None:
+    """Draw what the data sets have spent of their privacy."""
+    seen: run_views.OwnFigures = st.session_state.setdefault("node_privacy_figures", {})
+    views = privacy_spend.own_spend(app, person, seen=seen)
+    if views:
+        privacy.of_hospital(views)
+    else:
+        shell.empty_state("Nothing spent", "No data set of this hospital has been trained on yet.")
 
 
 def data_sets() -> None:
@@ -128,6 +138,8 @@ try:
     shell.title(f"Node of {own.hospital}", "Your part of the federation: keys, data, and what it achieves.")
     st.header("Own figures beside those of all", anchor=False)
     figures(own)
+    st.header("Privacy spent", anchor=False)
+    privacy_spent()
     st.header("Certificates", anchor=False)
     certificates()
     st.header("Data sets", anchor=False)

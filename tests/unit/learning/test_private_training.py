@@ -21,7 +21,7 @@ from core.learning.private_training import (
     pack,
     sample,
 )
-from core.learning.run_choices import PrivacyOptions
+from core.learning.run_choices import PrivacyOptions, PrivateWeights
 from core.learning.secret_draws import SecretDraws
 from core.learning.training import TrainingOptions, training_batch
 from core.learning.weights import Weights, sha256_of
@@ -50,11 +50,13 @@ def clipped_sum(
     trainer: PrivateTrainer, images: np.ndarray, labels: np.ndarray, units: list[np.ndarray], clip: float = CLIP
 ) -> np.ndarray:
     """The sum of a step before its noise, as one vector."""
-    sums = [np.zeros(variable.shape, np.float32) for variable in trainer._logits.trainable_variables]
+    sums = [np.zeros(variable.shape, np.float32) for variable in trainer._steps(PrivateWeights.ALL).variables]
     for load in pack(units):
         rows, mix = lay_out(load)
         batch = training_batch(images[rows], np.random.default_rng(0), augment=False)
-        sums = trainer._add_clipped(sums, batch, np.eye(2, dtype=np.float32)[labels[rows]], mix, clip)
+        sums = trainer._steps(PrivateWeights.ALL).add_clipped(
+            sums, batch, np.eye(2, dtype=np.float32)[labels[rows]], mix, clip
+        )
     return np.concatenate([part.ravel() for part in sums])
 
 
@@ -63,10 +65,11 @@ def test_gradients_by_example_are_those_of_each_example_alone(trainer: PrivateTr
 
     trainer._load(trainer.initial(0))
     network, rng = trainer._logits, np.random.default_rng(1)
+    layers = [layer for layer in network.layers if layer.trainable_variables]
     images = tf.constant(rng.random((3, 16, 16, 3), np.float32))
     targets = tf.constant([[0.9, 0.1], [0.2, 0.8], [0.0, 1.0]])
 
-    together = gradients_by_example(network, images, targets)
+    together = gradients_by_example(network, layers, images, targets)
 
     for number in range(3):
         with tf.GradientTape() as tape:
@@ -138,9 +141,9 @@ def test_a_gradient_that_is_no_number_never_reaches_the_sum(
     batch = np.random.default_rng(0).random((MICROBATCH, 16, 16, 3), np.float32)
     targets = np.eye(2, dtype=np.float32)[labels[rows]]
     targets[4:8] = np.nan
-    zeros = [np.zeros(variable.shape, np.float32) for variable in trainer._logits.trainable_variables]
+    zeros = [np.zeros(variable.shape, np.float32) for variable in trainer._steps(PrivateWeights.ALL).variables]
 
-    sums = trainer._add_clipped(zeros, batch, targets, mix, CLIP)
+    sums = trainer._steps(PrivateWeights.ALL).add_clipped(zeros, batch, targets, mix, CLIP)
 
     assert all(np.isfinite(part).all() for part in sums)
 
@@ -286,3 +289,16 @@ def test_secret_draws_are_uniform_and_normal() -> None:
     assert normal.mean() == pytest.approx(0, abs=0.012)
     assert normal.std() == pytest.approx(1, abs=0.01)
     assert np.mean(np.abs(normal) < 1.959964) == pytest.approx(0.95, abs=0.0025)
+
+
+def test_training_the_norms_and_the_head_only_leaves_the_convolutions_as_they_were(
+    trainer: PrivateTrainer, cells: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> None:
+    images, labels, units = cells
+    start = trainer.initial(0)
+    privacy = PrivacyOptions(noise_multiplier=1.0, sampling_rate=0.5, weights=PrivateWeights.NORMS_AND_HEAD)
+
+    new, _ = trainer.fit_privately(start, images, labels, units, TrainingOptions(epochs=1), privacy=privacy)
+
+    changed = {name for name in start if not np.array_equal(start[name], new[name])}
+    assert changed == {name for name in start if "conv" not in name}
