@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -79,12 +80,26 @@ class FileLedger(MemoryLedger):
 
     def settle(self, run: str, round_number: int, members: Sequence[str]) -> None:
         """See `Ledger.settle`."""
+        if not self.settled(run, round_number):  # written first: what a full disk has not taken binds nobody
+            self._write(f"{run} {round_number} {','.join(sorted(members))} settled")
         super().settle(run, round_number, members)
-        self._write(f"{run} {round_number} {','.join(sorted(members))} settled")
 
     def _write(self, line: str) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not self._file.exists()
         with self._file.open("a", encoding="ascii") as file:
             file.write(f"\n{line}\n")  # the first line break ends a line that a crash may have torn
             file.flush()
             os.fsync(file.fileno())
+        if is_new:
+            _sync_folder(self._file.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the name of a new file outlive a loss of power, where the system lets folders be synced."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

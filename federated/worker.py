@@ -34,6 +34,7 @@ from core.studies import STUDIES_BY_CODE, Study
 from db.engine import make_engine, read_scope
 from db.models import Run
 from federated.answering import Answering
+from federated.board import FileBoard
 from federated.coordinator import Coordinator
 from federated.dbstore import DbDirectory, DbRunStore, Lease, Office, Progress, Switches, claim_run
 from federated.hosting import DatasetFile, Hosting
@@ -66,7 +67,7 @@ class Worker:
     def __init__(
         self, settings: Settings, *, clock: Clock | None = None, learner_for: LearnerFor = KerasLearner
     ) -> None:
-        """Open the database and the coordinator's keys.
+        """Open the coordinator's keys; a database that does not answer yet is waited for when there is work to do.
 
         Args:
             settings: which installation.
@@ -76,7 +77,6 @@ class Worker:
         Raises:
             SettingsError: there is no usable master key.
             SecurityError: the coordinator's keys do not open, or it knows of no revocation list.
-            DatabaseUnavailable: the database did not answer.
         """
         self.ending = threading.Event()
         self._settings = settings
@@ -92,7 +92,7 @@ class Worker:
             signer=Identity.load(store),
             newest=NewestList(load_root(store), store.folder),
         )
-        with read_scope(self._engine) as session:
+        with suppress(DatabaseUnavailable), read_scope(self._engine) as session:
             self._office.trust(session)
 
     def run_one(self) -> bool:
@@ -143,7 +143,7 @@ class Worker:
             row = session.get_one(Run, run)
             trust = self._office.trust(session)
         study = STUDIES_BY_CODE[row.study_code]
-        order = _order_of(row)
+        order = _bytes_of(row, "order")
         notary = Notary(self._office.signer, trust, study=study.code, clock=self._clock, watch=Stopwatch())
         options = notary.read_order(order, run=run)
         with self._reaching(run, options, study, trust.crl_der or b"", lease) as transport:
@@ -154,6 +154,8 @@ class Worker:
                 transport=transport,
                 store=store,
                 directory=DbDirectory(self._engine),
+                group=_bytes_of(row, "group"),
+                boards=partial(self._board, run),
             )
             ending = coordinator.play()
         log.info("run %s: %s", run, ending)
@@ -200,6 +202,10 @@ class Worker:
     def _dataset_file(self, member: Member) -> DatasetFile:
         return DatasetFile(id=member.dataset, path=sealed_path(self._settings, slug_of(member.party), member.dataset))
 
+    def _board(self, run: str, attempt: str, name: str) -> FileBoard:
+        """Where a sum's masked uploads are published: anybody may read them."""
+        return FileBoard(self._settings.data_dir / "published" / run / attempt / name)
+
     def _learner(self, architecture: str, study: Study) -> Learner:
         key = (architecture, study.code)
         if key not in self._learners:
@@ -227,10 +233,10 @@ def _worker_name(settings: Settings) -> str:
     return f"{socket.gethostname()[:24]}/{place}/{os.getpid()}"
 
 
-def _order_of(run: Run) -> bytes:
-    """Return the signed order that is stored with the options; empty if it is not there, which no notary accepts."""
+def _bytes_of(run: Run, name: str) -> bytes:
+    """Return order or group key as they are stored with the options; empty if not there, which no party accepts."""
     try:
-        return base64.b64decode(str(run.options.get("order", "")), validate=True)
+        return base64.b64decode(str(run.options.get(name, "")), validate=True)
     except ValueError:
         return b""
 
@@ -245,7 +251,7 @@ def serve(
     """Be the worker of this installation on this host; returns after a moment, with False, if another is.
 
     Raises:
-        SettingsError, SecurityError, DatabaseUnavailable: see `Worker`.
+        SettingsError, SecurityError: see `Worker`.
     """
     settings.run_dir.mkdir(parents=True, exist_ok=True)
     try:

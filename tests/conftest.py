@@ -136,11 +136,11 @@ def settings(installation: Installation, database_url: str, tmp_path: Path) -> S
     if database_url.startswith("sqlite"):
         shutil.copyfile(installation.database, data_dir / "hemaseal.db")
     else:
-        _copy_rows(f"sqlite:///{installation.database}", database_url)
+        copy_rows(f"sqlite:///{installation.database}", database_url)
     return Settings(data_dir=data_dir, database_url=database_url, master_key=None, mode=Mode.DEMO)
 
 
-def _copy_rows(source_url: str, target_url: str) -> None:
+def copy_rows(source_url: str, target_url: str) -> None:
     source, target = make_engine(source_url), make_engine(target_url)
     with source.connect() as reading, target.begin() as writing:
         for table in SQLModel.metadata.sorted_tables:

@@ -1,5 +1,6 @@
 """A party answers no step of an attempt twice, also not after a crash."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,19 @@ def test_a_round_is_summed_over_one_set_of_members_only_also_after_a_restart(tmp
         with pytest.raises(Refused) as refused:
             ledger.settle("run", 1, ["a", "b"])
         assert refused.value.code is FailureCode.ROSTER
+
+
+def test_a_roster_that_a_full_disk_did_not_take_binds_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = FileLedger(tmp_path / "answered.log")
+    with monkeypatch.context() as full:
+        full.setattr(FileLedger, "_write", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "")))
+        with pytest.raises(OSError, match=str(errno.ENOSPC)):
+            ledger.settle("run", 1, ["a", "b", "c"])
+        with pytest.raises(OSError, match=str(errno.ENOSPC)):
+            ledger.claim("attempt", "train")
+    ledger.settle("run", 1, ["a", "b", "d"])
+    with pytest.raises(Refused):
+        ledger.claim("attempt", "train")
 
 
 def test_a_torn_roster_binds_nobody(tmp_path: Path) -> None:

@@ -1,0 +1,288 @@
+"""The worker's process with a journal and one fault in it: what is wrapped is the transport's host, not the parties.
+
+Everything else is the product: worker, coordinator, parties, database store, ledgers. Only the learner is the tests'
+NumPy one; what it computes is written outside the installation, so that a search knows what must not be found in it.
+"""
+
+import errno
+import logging
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from sqlalchemy import Engine, event
+from sqlmodel import Session
+
+import db.engine
+import federated.coordinator
+import federated.dbstore.queue
+import federated.worker
+from core.learning.orders import AGGREGATION, RunOptions
+from core.learning.run_events import FailureCode
+from core.learning.weights import Weights
+from core.settings import Mode, Settings
+from federated.answering import Answering
+from federated.dbstore import Switches
+from federated.hosting import Hosting
+from federated.ledger import FileLedger
+from federated.messages import MAX_MESSAGE_BYTES, Header, pack
+from federated.messages import Kind as MessageKind
+from federated.node import TrainingNode
+from federated.softmax import SoftmaxLearner
+from federated.transport.base import Delivery
+from federated.transport.inprocess import InProcessHost
+from federated.worker import Worker
+from security.encoding import Reader, decode
+from tests.faults.journal import Journal
+from tests.faults.plan import AT_ANSWERS, AT_WRITES, Fault, Kind, Note, What
+from tests.federation import SLUGS
+
+SHORT_LEASE_S = 2.0
+SHORT_HEARTBEAT_S = 0.4
+SHORT_BUSY_S = 1
+SHORT_POLL_S = 0.1
+ANOTHER_LIVES = 3
+_WRITES = ("INSERT", "UPDATE", "DELETE")
+_FILE_OF_SECRETS = "numbers.bin"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Post:
+    """Where a worker works.
+
+    Attributes:
+        data_dir: the installation.
+        database_url: its database.
+        journal: file of the journal.
+        secrets: folder outside the installation for what must not be found in it.
+        temporary: folder for temporary files.
+        gate: file whose appearance lets a fault that others bring about go on.
+        short: leases, waits and polls are shortened.
+    """
+
+    data_dir: Path
+    database_url: str
+    journal: Path
+    secrets: Path
+    temporary: Path
+    gate: Path
+    short: bool = True
+
+    def settings(self) -> Settings:
+        """The installation's settings."""
+        return Settings(data_dir=self.data_dir, database_url=self.database_url, master_key=None, mode=Mode.DEMO)
+
+
+def work(post: Post, fault: Fault | None) -> None:
+    """Be the worker until told to end, and run into `fault` on the way. The target of a process."""
+    tempfile.tempdir = str(post.temporary)
+    settings = post.settings()
+    settings.run_dir.mkdir(parents=True, exist_ok=True)
+    log = os.open(settings.run_dir / "worker.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _Saboteur(post, fault).install()
+    if post.short:
+        federated.dbstore.queue.LEASE_S = SHORT_LEASE_S
+        federated.dbstore.queue.HEARTBEAT_S = SHORT_HEARTBEAT_S
+        db.engine._BUSY_TIMEOUT_S = SHORT_BUSY_S
+        federated.worker.POLL_S = SHORT_POLL_S
+    learner = _Learner(post.secrets)
+    lived = federated.worker.serve(settings, learner_for=lambda *_: learner, idle_exit_s=600)
+    os._exit(0 if lived else ANOTHER_LIVES)
+
+
+class _Learner(SoftmaxLearner):
+    """Keeps what it computed."""
+
+    def __init__(self, secrets: Path) -> None:
+        super().__init__()
+        self._file = secrets / _FILE_OF_SECRETS
+
+    def fit(self, weights: Weights, *arguments: Any, **options: Any) -> Any:
+        """Train, and note weights and update."""
+        new, report = super().fit(weights, *arguments, **options)
+        with self._file.open("ab") as file:
+            for name, array in new.items():
+                file.write(array.astype("<f4").tobytes() + (array - weights[name]).astype("<f4").tobytes())
+        return new, report
+
+
+class _Saboteur:
+    """Puts journal and fault into this process."""
+
+    def __init__(self, post: Post, fault: Fault | None) -> None:
+        self._gate = post.gate
+        self._journal = Journal(post.journal)
+        self._fault = fault
+        self._commits = 0
+
+    def install(self) -> None:
+        """Wrap the places where things can go wrong."""
+        saboteur = self
+
+        def packed(header: Header, *arguments: Any, **options: Any) -> bytes:
+            letter = pack(header, *arguments, **options)
+            saboteur.pass_by(_note(What.SENT, header, header.recipient))
+            return letter
+
+        write_line = FileLedger._write
+
+        def write(ledger: FileLedger, line: str) -> None:
+            saboteur.write_ledger(ledger, line, write_line)
+
+        _Host.saboteur = self
+        patch.object(federated.coordinator, "pack", packed).start()
+        patch.object(FileLedger, "_write", write).start()
+        patch.object(federated.worker, "InProcessHost", _Host).start()
+        patch.object(federated.worker, "Worker", _Worker).start()
+        event.listen(Engine, "before_cursor_execute", self._before_write)
+        event.listen(Engine, "commit", lambda _connection: self._at_write(What.COMMIT, Kind.KILLED_IN_COMMIT))
+        event.listen(Session, "after_commit", lambda _session: self._after_commit())
+
+    def pass_by(self, note: Note) -> Note:
+        """Note where the run is; if the fault of the whole worker belongs here, let it happen."""
+        fault = self._fault
+        self._journal.note(note)
+        if fault is not None and fault.kind not in AT_ANSWERS and fault.kind not in AT_WRITES and note.is_at(fault.at):
+            self._happen(fault.kind)
+        return note
+
+    def strikes(self, note: Note) -> Kind | None:
+        """Tell which fault of a party happens here, once."""
+        fault = self._fault
+        if fault is None or fault.kind not in AT_ANSWERS or not note.is_at(fault.at):
+            return None
+        self._fault = None
+        self._journal.note(Note(what=What.HERE))
+        return fault.kind
+
+    def write_ledger(self, ledger: FileLedger, line: str, original: Any) -> None:
+        """Write a ledger line, or half of it."""
+        note = self._journal.note(Note(what=What.LEDGER))
+        fault = self._fault
+        if fault is None or AT_WRITES.get(fault.kind) is not What.LEDGER or note.order < fault.at.order:
+            return original(ledger, line)
+        self._journal.note(Note(what=What.HERE))
+        with ledger._file.open("a", encoding="ascii") as file:
+            file.write(f"\n{line}"[: len(line) // 2])
+        if fault.kind is Kind.LEDGER_TORN:
+            self._die()
+        if fault.kind is Kind.DISK_FULL:
+            self._fault = None
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _before_write(self, _connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        if statement.lstrip().upper().startswith(_WRITES):
+            self._at_write(What.WRITE, Kind.KILLED_IN_WRITE)
+
+    def _at_write(self, what: What, kind: Kind) -> None:
+        note = self._journal.note(Note(what=what))
+        fault = self._fault
+        if fault is not None and fault.kind is kind and note.order == fault.at.order:
+            self._die()
+        if what is What.COMMIT:
+            self._commits = note.order
+
+    def _after_commit(self) -> None:
+        fault = self._fault
+        if fault is not None and fault.kind is Kind.KILLED_AFTER_COMMIT and self._commits >= fault.at.order:
+            self._die()
+
+    def _die(self) -> None:
+        self._journal.note(Note(what=What.HERE))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def _happen(self, kind: Kind) -> None:
+        self._fault = None
+        self._journal.note(Note(what=What.HERE))
+        if kind in {Kind.KILLED, Kind.MACHINE_RESTART, Kind.TAKEN_OVER, Kind.DATABASE_LATE}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif kind is Kind.STALLED:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        elif kind is Kind.STOPPED:
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif kind is not Kind.TWO_WORKERS:
+            while not self._gate.exists():  # somebody outside takes the database away
+                threading.Event().wait(0.005)
+
+
+class _Host(InProcessHost):
+    """The parties' machines, some of which fail."""
+
+    saboteur: _Saboteur
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._away: dict[str, int] = {}  # party -> the last round for which it is away
+
+    def _deliver(self, party: str, data: bytes) -> Delivery:
+        header = _header_of(data)
+        if party in self._away:
+            if header.round <= self._away[party]:
+                return Delivery(party=party, failure=FailureCode.DROPPED_OUT)
+            del self._away[party]
+            self._restart(party)
+        before = self.saboteur.pass_by(_note(What.ASKED, header, party))
+        if (kind := self.saboteur.strikes(before)) is not None:
+            self._fail(kind, header, party)
+            if kind is not Kind.NODE_HANGS:
+                return Delivery(party=party, failure=FailureCode.DROPPED_OUT)
+        delivery = super()._deliver(party, data)
+        replied = delivery.data is not None and _header_of(delivery.data).kind == MessageKind.REPLY
+        after = self.saboteur.pass_by(_note(What.ANSWERED, header, party, reply=replied))
+        if (kind := self.saboteur.strikes(after)) is not None:
+            self._fail(kind, header, party)
+            return Delivery(party=party, failure=FailureCode.DROPPED_OUT)
+        return delivery
+
+    def _fail(self, kind: Kind, header: Header, party: str) -> None:
+        if kind is Kind.NODE_HANGS:
+            while not self._lines.given_up():
+                threading.Event().wait(0.01)
+        elif kind is Kind.NODE_RESTART:
+            self._restart(party)
+        elif kind is Kind.NODE_BACK:
+            self._away[party] = header.round
+        elif kind in {Kind.NODE_AWAY, Kind.TWO_AWAY}:
+            self._away[party] = 10**6
+        if kind is Kind.TWO_AWAY:
+            slug = SLUGS[(SLUGS.index(party.partition(".")[0]) + 1) % len(SLUGS)]
+            self._away[f"{slug}.training"] = 10**6
+
+    def _restart(self, party: str) -> None:
+        """Put a party that has just opened its keys in the place of the one that is gone."""
+        self._parties[party] = _Worker.bring_up_again(party)
+
+
+class _Worker(Worker):
+    """Remembers how its parties were brought up."""
+
+    _last: "tuple[_Worker, Hosting, str, RunOptions, Switches]"
+
+    def _nodes(self, run: str, options: RunOptions, hosting: Hosting, switches: Switches) -> Iterator[TrainingNode]:
+        _Worker._last = (self, hosting, run, options, switches)
+        return super()._nodes(run, options, hosting, switches)
+
+    @staticmethod
+    def bring_up_again(party: str) -> Answering:
+        """Open a party's keys and data set anew."""
+        worker, hosting, run, options, switches = _Worker._last
+        if party == AGGREGATION:
+            return hosting.aggregation()
+        return next(node for node in Worker._nodes(worker, run, options, hosting, switches) if node.party == party)
+
+
+def _header_of(message: bytes) -> Header:
+    return Header.parse(decode(Reader(message).field(limit=MAX_MESSAGE_BYTES))[1])
+
+
+def _note(what: What, header: Header, party: str, *, reply: bool = False) -> Note:
+    return Note(what=what, run_round=header.round, attempt=header.attempt, step=header.step, party=party, reply=reply)
