@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from core.learning.orders import MIN_MEMBERS, AggregationMode
-from core.learning.run_choices import MAX_DEADLINE_S, PrivateWeights
+from core.learning.run_choices import MAX_DEADLINE_S, CombiningRule, PrivateWeights, ServerOptimiser
+from core.learning.training import MAX_PROXIMAL
 
 commands = typer.Typer(add_completion=False, no_args_is_help=True, help="Federated training.")
 
@@ -66,13 +67,27 @@ def simulate(  # noqa: PLR0917 - typer makes them options
         PrivateWeights, typer.Option(help="What private training changes; fewer weights need less noise.")
     ] = PrivateWeights.ALL,
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate of local training.")] = 2e-3,
+    rule: Annotated[
+        CombiningRule, typer.Option(help="How updates are combined; blind mode knows the mean only.")
+    ] = CombiningRule.MEAN,
+    malicious: Annotated[
+        int, typer.Option(min=0, help="Members that trimmed-mean, krum and multi-krum take to be malicious.")
+    ] = 0,
+    norm_bound: Annotated[float, typer.Option(help="Of norm-bounded: largest L2 norm of an update.")] = 0.0,
+    server: Annotated[
+        ServerOptimiser, typer.Option(help="What is done with the combined update.")
+    ] = ServerOptimiser.FEDAVG,
+    server_rate: Annotated[float, typer.Option(help="The server optimiser's learning rate.")] = 1.0,
+    proximal: Annotated[
+        float, typer.Option(min=0.0, max=MAX_PROXIMAL, help="FedProx: pull towards the global weights.")
+    ] = 0.0,
 ) -> None:
     """Train one model over several simulated hospitals and write figures, split and sealed checkpoint."""
     from core.clock import SystemClock
     from core.diagnosis.checkpoint_file import write_sealed
-    from core.errors import HemaSealError
+    from core.errors import HemaSealError, RunRefused
     from core.learning.backend import load_keras
-    from core.learning.run_choices import PrivacyOptions, RoundRules
+    from core.learning.run_choices import Combining, PrivacyOptions, RoundRules, ServerOptions
     from core.learning.training import TrainingOptions
     from core.settings import Settings
     from core.studies import STUDIES
@@ -94,6 +109,11 @@ def simulate(  # noqa: PLR0917 - typer makes them options
             budget_epsilon=privacy_budget,
             weights=private_weights,
         )
+    try:
+        combining = Combining(rule=rule, malicious=malicious, norm_bound=norm_bound)
+        server_options = ServerOptions(optimiser=server, learning_rate=server_rate)
+    except RunRefused as error:
+        raise typer.BadParameter(error.public_text) from error
     options = sharing.SimulationOptions(
         hospitals=hospitals,
         rounds=rounds,
@@ -102,10 +122,12 @@ def simulate(  # noqa: PLR0917 - typer makes them options
         assignment=assignment.value,
         alpha=alpha,
         minimum_members=minimum_members,
-        training=TrainingOptions(epochs=local_epochs, learning_rate=learning_rate),
+        training=TrainingOptions(epochs=local_epochs, learning_rate=learning_rate, proximal=proximal),
         clinical=clinical,
         round_rules=RoundRules(participation=participation, deadline_s=deadline),
         privacy=privacy,
+        combining=combining,
+        server=server_options,
     )
     clock = SystemClock()
     load_keras()  # before the bars: both use standard error

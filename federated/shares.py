@@ -17,7 +17,7 @@ from core.imaging.datasets import (
     split_by_patient,
 )
 from core.learning.orders import MIN_MEMBERS, AggregationMode
-from core.learning.run_choices import PrivacyOptions, RoundRules
+from core.learning.run_choices import Combining, PrivacyOptions, RoundRules, ServerOptions
 from core.learning.training import TrainingOptions
 from core.studies import Study
 
@@ -41,6 +41,8 @@ class SimulationOptions:
         clinical: the images are of real patients who did not agree to publication; refuses `plain`.
         round_rules: who is asked in a round and for how long; here the hospitals' trainings take turns.
         privacy: differential privacy of local training, or None.
+        combining: how updates become one.
+        server: what is done with the combined update.
     """
 
     hospitals: int = 4
@@ -54,6 +56,8 @@ class SimulationOptions:
     clinical: bool = False
     round_rules: RoundRules = field(default_factory=RoundRules)
     privacy: PrivacyOptions | None = None
+    combining: Combining = field(default_factory=Combining)
+    server: ServerOptions = field(default_factory=ServerOptions)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -182,6 +182,8 @@ def order_options(data: Mapping[str, DatasetArrays], study: Study, options: Simu
         training=options.training,
         round_rules=options.round_rules,
         privacy=options.privacy,
+        combining=options.combining,
+        server=options.server,
         seed=options.seed,
     )
 

@@ -61,6 +61,9 @@ def report(
         "participation": options.round_rules.participation,
         "deadline_s": options.round_rules.deadline_s,
         "privacy": _privacy(simulated, shares, options),
+        "combining": asdict(options.combining),
+        "server": asdict(options.server),
+        "proximal": options.training.proximal,
         "local_epochs": options.training.epochs,
         "parameters": sum(array.size for array in weights.values()),
         "images": {

@@ -12,11 +12,13 @@ from core.errors import CheckpointRefused, RunRefused
 from core.learning.lineage import checkpoint_context, sha256_of_lineage
 from core.learning.orders import AGGREGATION, AUTHORITY, AggregationMode
 from core.learning.run_choices import Combining, CombiningRule, ServerOptimiser, ServerOptions
-from core.learning.training import TrainingReport
+from core.learning.training import TrainingOptions, TrainingReport
 from core.learning.weights import Weights, decode_weights, sha256_of
 from core.studies import LEUKEMIA
 from federated.aggregation.server import ServerState
 from federated.checkpoints import encode_state, open_state, open_weights, sha256_of_state
+from federated.shares import SimulationOptions
+from federated.simulation import order_options
 from federated.softmax import SoftmaxLearner
 from federated.store import MemoryRunStore
 from tests.federation import RUN, Federation
@@ -144,3 +146,23 @@ def test_a_run_that_starts_from_a_model_with_moments_starts_without_them(tmp_pat
     first = last_state(federation, run="d" * 32, round_number=0)
     assert first.first == {}
     assert sha256_of(first.weights) == sha256_of(before.weights)
+
+
+def test_a_simulation_orders_what_was_asked_for(tmp_path: Path) -> None:
+    data = Federation(tmp_path).data
+    combining = Combining(rule=CombiningRule.TRIMMED_MEAN, malicious=1)
+    server = ServerOptions(optimiser=ServerOptimiser.FEDYOGI, learning_rate=0.1)
+    asked = SimulationOptions(combining=combining, server=server, training=TrainingOptions(proximal=0.5))
+    ordered = order_options(data, LEUKEMIA, asked)
+    assert (ordered.combining, ordered.server, ordered.training.proximal) == (combining, server, 0.5)
+
+
+def test_a_pull_keeps_the_weights_of_a_run_nearer_to_where_it_began(tmp_path: Path) -> None:
+    ways = []
+    for number, proximal in enumerate((0.0, 1.0)):
+        federation = Federation(tmp_path / str(number))
+        federation.options = replace(federation.options, training=TrainingOptions(epochs=3, proximal=proximal))
+        assert federation.play() == "finished"
+        first, last = (last_state(federation, round_number=place).weights for place in (0, -1))
+        ways.append(sum(float(np.square(last[name] - first[name]).sum()) for name in first))
+    assert ways[1] < ways[0]
