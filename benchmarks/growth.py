@@ -70,7 +70,7 @@ def measure(nodes: int, parameters: int, repetitions: int) -> Point:
         size = ["--nodes", str(nodes), "--parameters", str(parameters)]
         for _ in range(repetitions):
             command = [sys.executable, "-m", "federated", "bench", *size, "--mode", "blind", "--json", str(answer)]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"})
             answers.append(json.loads(answer.read_text(encoding="utf-8")))
     names = ("total_s", "critical_s", "wall_s", "bytes_per_parameter", "coordinator_peak_mb")
     point = Point(nodes, parameters, **{name: statistics.median(found[name] for found in answers) for name in names})

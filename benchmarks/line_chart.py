@@ -30,7 +30,8 @@ def fit(x: Sequence[float], y: Sequence[float]) -> Fit:
     slope, intercept = np.polyfit(x, y, 1)
     rest = np.asarray(y) - (intercept + slope * np.asarray(x))
     spread = np.asarray(y) - np.mean(y)
-    explained = 1 - float(rest @ rest) / float(spread @ spread) if spread.any() else 1.0
+    variance = float(spread @ spread)
+    explained = 1 - float(rest @ rest) / variance if variance > 0 else 1.0
     return Fit(float(slope), float(intercept), explained)
 
 
