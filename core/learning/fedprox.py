@@ -37,7 +37,7 @@ def _kind() -> Any:
             """Pull with `strength` towards the present values from now on."""
             self._strength.assign(strength)
             for centre, variable in zip(self._centre, self._trainable_variables, strict=True):
-                centre.assign(variable)
+                centre.assign(keras.ops.copy(variable))  # a copy: JAX gives each buffer away once
 
         def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
             """Add the pull to the gradients, which stand for all variables in their order, and go on as AdamW."""
