@@ -86,6 +86,40 @@ def export_checkpoint(
     print(f"{out}: {model.manifest.study}, run {model.manifest.run_id}, round {model.manifest.round}, in clear")
 
 
+@app.command("issue-certificates")
+def issue_certificates(
+    request: Annotated[Path, typer.Option(help="The party's request.")],
+    fingerprint: Annotated[str, typer.Option(help="Its fingerprint, as the party read it out.")],
+    out: Annotated[Path, typer.Option(help="File for the party.")],
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Length of validity.")] = 365,
+) -> None:
+    """Certify the keys that a party made on its own machine (docs/deploy.md)."""
+    from core.services import issuing
+    from core.settings import Settings
+
+    root, granted = issuing.issue_certificates(Settings(), request.read_bytes(), fingerprint=fingerprint, days=days)
+    out.write_bytes(granted)
+    print(f"{out}: for the party; the root's fingerprint, to be read out to it, is {root}")
+
+
+@app.command("issue-tls")
+def issue_tls(
+    request: Annotated[Path, typer.Option(help="Certificate request of the server (PKCS #10, PEM).")],
+    host: Annotated[list[str], typer.Option(help="Name or address of the server; may be repeated.")],
+    out: Annotated[Path, typer.Option(help="Folder for superlink.crt and root.crt.")],
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Length of validity.")] = 90,
+) -> None:
+    """Certify a TLS server, such as Flower's SuperLink (docs/deploy.md)."""
+    from core.services import issuing
+    from core.settings import Settings
+
+    certificate, root = issuing.issue_tls(Settings(), request.read_bytes(), hosts=host, days=days)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "superlink.crt").write_bytes(certificate)
+    (out / "root.crt").write_bytes(root)
+    print(f"{out}: superlink.crt and root.crt")
+
+
 @app.command()
 def synthetic(
     out: Annotated[Path, typer.Option(help="Folder to write; it gets an index.csv.")],

@@ -112,4 +112,9 @@ def _open(network: Network, houses: Houses, party: str, hospital: str, architect
     command += ["--socket", str(network.socket_of(party)), "--crl", str(houses.crl)]
     if hospital:
         command += ["--dataset", hospital, "--file", str(houses.dataset(hospital)), "--architecture", architecture]
-    network.run(f"{party}-own", command, {"HEMASEAL_DATA_DIR": str(houses.house(party)), "HEMASEAL_MODE": "demo"})
+    network.run(f"{party}-own", command, _settings(houses.house(party)))
+
+
+def _settings(house: Path) -> dict[str, str]:
+    """Settings of an installation of its own, whatever an ``.env`` file says: the empty key stands for the key file."""
+    return {"HEMASEAL_DATA_DIR": str(house), "HEMASEAL_MODE": "demo", "HEMASEAL_MASTER_KEY": ""}

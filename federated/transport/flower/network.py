@@ -31,7 +31,7 @@ _START_S = 60.0
 _END_S = 10.0
 _LOOK_S = 0.2
 _NOT_PASSED_ON = ("FLWR_", "HEMASEAL_", "DATABASE_URL", "PYTHONDONTWRITEBYTECODE")
-"""Flower gets nothing of the installation's settings; without compiled modules each message takes 2 s longer."""
+"""Nobody gets this installation's settings; without compiled modules each message takes 2 s longer."""
 
 
 class FlowerFailed(Exception):
@@ -140,7 +140,7 @@ class Network:
 
     def run(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start a process of another kind, to be ended with the others."""
-        self._start(name, command, {**os.environ, **environment})
+        self._start(name, command, {**_own_environment(), **environment})
 
     def await_all(self, paths: Sequence[Path]) -> None:
         """Wait until sockets are there.
@@ -179,7 +179,7 @@ class Network:
         return [str(self.binaries / name)]
 
     def _environment(self, home: Path) -> dict[str, str]:
-        own = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_PASSED_ON)}
+        own = _own_environment()
         return {
             **own,
             "FLWR_TELEMETRY_ENABLED": "0",
@@ -224,6 +224,10 @@ class Network:
             if time.monotonic() > ends:
                 raise FlowerFailed(f"{what} did not answer within {_START_S:.0f} s; see the logs in {self.folder}")
             time.sleep(_LOOK_S)
+
+
+def _own_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_PASSED_ON)}
 
 
 def free_port() -> int:
