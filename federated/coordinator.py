@@ -19,7 +19,7 @@ from federated.aggregation.base import Aggregation, Ask, Conversation, GlobalMod
 from federated.aggregation.registry import AGGREGATIONS
 from federated.board import Board, MemoryBoard
 from federated.failures import Interrupted, Refused, RoundFailed, code_of
-from federated.messages import NO_ATTACHMENT, Briefing, Header, Kind, Refusal, Reply, pack, unpack
+from federated.messages import NO_ATTACHMENT, Briefing, Header, Kind, Refusal, Reply, Step, pack, unpack
 from federated.notary import Notary
 from federated.store import AttemptOutcome, Ending, Event, RunStore
 from federated.timing import Task
@@ -144,6 +144,7 @@ class Coordinator:
             order=self._order,
             notary=self._notary,
             new_board=partial(self._boards, attempt),
+            blame=partial(self._blame, attempt, number),
         )
         self._tell(kind, number, {"attempt": attempt})
         try:
@@ -176,7 +177,7 @@ class Coordinator:
                 failures |= outcome
         self._heed_wishes()
         if len(answers) < question.quorum:
-            raise RoundFailed(_reason(play.round, question, len(answers), failures))
+            raise RoundFailed(_reason(play.round, question, len(answers), failures) + question.explain())
         return dict(sorted(answers.items()))
 
     def _exchange(self, play: Play, question: Ask[Reply]) -> Iterator[tuple[str, Reply | dict[str, FailureCode]]]:
@@ -209,13 +210,13 @@ class Coordinator:
             }
             refused = {} if isinstance(reply, FailureCode) else self._refused_by(party, reply)
             for member, code in refused.items():
-                self._fail(play, member, code, {"step": question.step.value, "refused_by": party})
+                self._fail(play.round, member, code, {"step": question.step.value, "refused_by": party})
             if isinstance(reply, Reply) and not isinstance(reply, Refusal):
                 self._note(play, party, reply, facts)
                 yield party, reply
             else:
                 code = reply if isinstance(reply, FailureCode) else _code(reply.code)
-                self._fail(play, party, code, facts)
+                self._fail(play.round, party, code, facts)
                 yield party, {party: code, **refused}
 
     def _read(self, delivery: Delivery, header: Header, question: Ask[Reply]) -> Reply | FailureCode:
@@ -253,8 +254,11 @@ class Coordinator:
             self._event(EventKind.ANSWERED, play.round, {**facts, "seconds": seconds}, party=party, sealed=sealed)
         )
 
-    def _fail(self, play: Play, party: str, code: FailureCode, facts: Mapping[str, Any]) -> None:
-        self._store.record(self._event(EventKind.FAILED, play.round, {**facts, "code": code.value}, party=party))
+    def _fail(self, number: int, party: str, code: FailureCode, facts: Mapping[str, Any]) -> None:
+        self._store.record(self._event(EventKind.FAILED, number, {**facts, "code": code.value}, party=party))
+
+    def _blame(self, attempt: str, number: int, party: str, code: FailureCode, step: Step) -> None:
+        self._fail(number, party, code, {"step": step.value, "attempt": attempt})
 
     def _refused_by(self, party: str, reply: Reply) -> dict[str, FailureCode]:
         """Whom `party` refused; members do not judge each other."""

@@ -136,6 +136,15 @@ class TransportKey(_EphemeralKey):
         return ShareBox(outgoing=from_higher, incoming=from_lower)
 
 
+def check_public(point: bytes) -> None:
+    """Check that somebody can agree on something with this public key.
+
+    Raises:
+        SecurityError: no uncompressed point of P-256.
+    """
+    _load(point)
+
+
 @functools.lru_cache(maxsize=2048)  # a key that is loaded already agrees in two thirds of the time
 def _load(point: bytes) -> ec.EllipticCurvePublicKey:
     if len(point) == POINT_BYTES and point[0] == UNCOMPRESSED:

@@ -95,8 +95,17 @@ def sealer_of(signed: bytes) -> str:
     Raises:
         CheckpointRefused: the lineage cannot be read.
     """
+    return signers_of(signed)[0]
+
+
+def signers_of(signed: bytes) -> tuple[str, ...]:
+    """Return the parties that signed a lineage, as it claims; reading it proves it.
+
+    Raises:
+        CheckpointRefused: the lineage cannot be read.
+    """
     try:
-        return signer_of(_parts(signed)[0]).party
+        return tuple(signer_of(part).party for part in _parts(signed))
     except SecurityError as error:
         raise CheckpointRefused("its lineage cannot be read") from error
 
@@ -121,8 +130,7 @@ def read_lineage(signed: bytes, *, study: str, weights_sha256: str, trust: Trust
             verify(part, trust=trust, context=_context(study, weights_sha256, party), party=party, at=at)
             for part, party in zip(parts, parties, strict=True)
         ]
-        values = json.loads(payloads[0])
-        lineage = Lineage(**{**values, "members": tuple(values["members"])})
+        lineage = _parsed(payloads[0])
     except (SecurityError, ValueError, TypeError, KeyError) as error:
         raise CheckpointRefused("the signature of the model's lineage does not hold") from error
     if not _may_sign(lineage, parties) or len(set(payloads)) != 1:
@@ -130,6 +138,25 @@ def read_lineage(signed: bytes, *, study: str, weights_sha256: str, trust: Trust
     if (lineage.study, lineage.weights_sha256) != (study, weights_sha256):
         raise CheckpointRefused("the model's lineage states other weights than it is bound to")
     return lineage
+
+
+def verify_lineage(
+    signed: bytes, party: str, *, study: str, weights_sha256: str, trust: Trust, at: datetime
+) -> Lineage:
+    """Return what one member alone stated of these weights: not a lineage yet, which takes enough of them.
+
+    Raises:
+        CheckpointRefused: changed, of other weights or another study, or not signed by `party`.
+    """
+    try:
+        return _parsed(verify(signed, trust=trust, context=_context(study, weights_sha256, party), party=party, at=at))
+    except (SecurityError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointRefused("the signature of the model's lineage does not hold") from error
+
+
+def _parsed(payload: bytes) -> Lineage:
+    values = json.loads(payload)
+    return Lineage(**{**values, "members": tuple(values["members"])})
 
 
 def _may_sign(lineage: Lineage, parties: Sequence[str]) -> bool:

@@ -12,6 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 from core.imaging.datasets import DatasetArrays
 from core.learning.orders import AggregationMode, RunOptions
+from core.learning.run_events import FailureCode
 from federated.answering import Answers
 from federated.board import Board
 from federated.learner import Learner
@@ -43,6 +44,7 @@ class Ask(Generic[R]):
         deadline_s: seconds that the parties have; 0 for no limit.
         absorb: told of each proper reply and its attachment as it comes, so that nothing large needs to be kept; raises
             `Refused` for a reply that is not proper after all.
+        explain: asked when the quorum is missed: what the conversation knows of the cause, for the round's reason.
     """
 
     step: Step
@@ -54,6 +56,7 @@ class Ask(Generic[R]):
     certificates: bool = True
     deadline_s: float = 0.0
     absorb: "Callable[[str, R, Message], None]" = keep_nothing
+    explain: Callable[[], str] = str
 
 
 Conversation = Generator[Ask[Reply], Mapping[str, Reply], T]
@@ -77,6 +80,7 @@ class Play:
         order: the order as the authority signed it.
         notary: the coordinator's cryptography.
         new_board: makes the board of a sum from its name.
+        blame: records a party's failure that showed after its reply was taken, with the step that it was in.
     """
 
     run: str
@@ -86,6 +90,7 @@ class Play:
     order: bytes
     notary: Notary
     new_board: Callable[[str], Board]
+    blame: Callable[[str, FailureCode, Step], None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,6 @@ It holds public statements, masked vectors and the secrets that members chose to
 group mask. Everything that proves the sum lies on the board, where anybody can add it again.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -12,15 +11,21 @@ import numpy as np
 
 from core.learning.run_events import FailureCode
 from federated.aggregation.blind.circle import Circle
-from federated.aggregation.blind.messages import Departed, Dropped, Share, UnmaskReply, UploadReply
-from federated.aggregation.blind.seeds import adds, own_mask_key, pair_info, share_context
+from federated.aggregation.blind.intake import Intake
+from federated.aggregation.blind.member import Words
+from federated.aggregation.blind.messages import (
+    Departed,
+    Dropped,
+    Share,
+    UnmaskReply,
+)
+from federated.aggregation.blind.seeds import adds, mask_info, own_mask_key, share_context
 from federated.aggregation.blind.statements import (
-    Advert,
-    Dealing,
+    Digest,
     Label,
     Statement,
     Sum,
-    Upload,
+    encoded,
     place,
     seed_sha256,
     survivors_sha256,
@@ -35,80 +40,53 @@ from security import shamir
 from security.errors import SecurityError
 from security.keystream import apply_masks
 from security.masking import MaskKey
+from security.point_hash import PointHash
 
 _BITS = 8
 _WORDS = (32, 64)
 S = TypeVar("S", bound=Statement)
 
 
-class Adding:
+class Adding(Intake):
     """One sum of one attempt.
 
     Attributes:
         adverts: party -> signed advert.
         dealings: party -> signed dealing.
-        survivors: party -> SHA-256 of its upload.
     """
 
     def __init__(self, notary: Notary, header: Header, label: Label, circle: Circle, board: Board) -> None:
+        super().__init__(notary, header, label, circle, board)
         self.adverts: dict[str, bytes] = {}
         self.dealings: dict[str, bytes] = {}
-        self.survivors: dict[str, bytes] = {}
-        self._notary = notary
-        self._header = header
-        self._label = label
-        self._circle = circle
-        self._board = board
-        self._uploads: dict[str, tuple[bytes, Upload]] = {}
         self._shares: dict[str, dict[int, bytes]] = {}
-        self._dealt: dict[str, Dealing] = {}
-        self._public: dict[str, Advert] = {}
         self._seeds: dict[str, bytes] = {}
         self._keys: dict[str, MaskKey] = {}
-
-    def take_upload(self, party: str, reply: UploadReply, message: Message) -> None:
-        """Check and publish an upload.
-
-        Raises:
-            Refused, SecurityError: it is not this party's for this sum, or too short for the board.
-        """
-        upload: Upload = self._read(Upload, reply.upload, party)
-        word, rest = divmod(len(message.attachment), max(upload.words, 1))
-        if upload.sha256 != message.attachment_sha256 or rest or word * _BITS not in _WORDS:
-            raise Refused(FailureCode.SHAPE)
-        self._uploads[party] = reply.upload, upload
-        self._board.publish(party, reply.upload, message.attachment)
-
-    def settle(self) -> None:
-        """Fix the survivors: those whose uploads have the shape that most have."""
-        if not self._uploads:
-            return
-        shapes = {party: (upload.words, upload.base_sha256) for party, (_, upload) in self._uploads.items()}
-        usual = Counter(shapes.values()).most_common(1)[0][0]
-        self.survivors = {
-            party: upload.sha256 for party, (_, upload) in sorted(self._uploads.items()) if shapes[party] == usual
-        }
 
     def take_shares(self, party: str, reply: UnmaskReply, _message: Message) -> None:
         """Keep a member's shares, each checked against its dealer's commitment.
 
         Raises:
-            Refused: with `SHARE`, a share is not the one that was dealt, or of the wrong kind.
+            Refused: with `SHARE`, a share is not the one that was dealt, of the wrong kind, or held back.
         """
+        dealers = {dealer for dealer in self._around(party) if party in self._dealt[dealer].shares}
+        if set(reply.keys) | set(reply.seeds) != dealers - self._complaints[party]:
+            raise Refused(FailureCode.SHARE)
         kinds = ((reply.keys, 0, False), (reply.seeds, 1, True))
         checked: list[tuple[str, bytes]] = []
         for shares, kind, survived in kinds:
             for dealer, share in shares.items():
-                if dealer not in self.dealings or (dealer in self.survivors) is not survived:
+                if (dealer in self.survivors) is not survived:
                     raise Refused(FailureCode.SHARE)
                 self._check_share(dealer, party, share, kind)
                 checked.append((dealer, share.value))
         for dealer, value in checked:
             self._shares.setdefault(dealer, {})[self._circle.points[party]] = value
 
+    def _around(self, party: str) -> set[str]:
+        return set(self.dealings) & self._circle.closed(party)
+
     def _check_share(self, dealer: str, holder: str, share: Share, kind: int) -> None:
-        if dealer not in self._dealt:
-            self._dealt[dealer] = self._read(Dealing, self.dealings[dealer], dealer)
         commitment = self._dealt[dealer].shares.get(holder, (b"", b""))[kind]
         context = share_context(self._notary.study, dealer, holder, self._header, self._label)
         try:
@@ -128,12 +106,8 @@ class Adding:
         first = self._uploads[next(iter(self.survivors))][1].words
         total: UnreducedSum | None = None
         for party in self.survivors:
-            upload = self._board.vector(party)
-            kind = np.dtype(f"<u{len(upload) // first}")
+            words = self._term(party)
             with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
-                words = np.frombuffer(upload, kind).copy()
-                plus, minus = self._masks_on(party)
-                apply_masks(words, plus=minus, minus=plus)
                 if total is None:
                     total = UnreducedSum(first, word=words.itemsize * _BITS, members=len(self._circle.parties))
                 total.add(words)
@@ -143,6 +117,25 @@ class Adding:
             attachment = Attachment.of(total.to_bytes())
         statement = Sum(sha256=attachment.sha256, survivors=survivors_sha256(self.survivors))
         return statement.sign(self._notary, self._header, self._label), attachment
+
+    def _term(self, party: str) -> Words:
+        """Return a survivor's upload without its own mask and those that it shares with members that dropped out."""
+        upload = self._board.vector(party)
+        with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
+            words = np.frombuffer(upload, np.dtype(f"<u{self._uploads[party][2]}")).copy()
+            plus, minus = self._masks_on(party)
+            apply_masks(words, plus=minus, minus=plus)
+        return words
+
+    def liars(self, digests: Mapping[str, bytes]) -> list[str]:
+        """Return whose digests are not the hashes of what they uploaded: for when the members refused the sum."""
+        wrong = []
+        for party in digests:
+            term = self._term(party)
+            true = encoded(PointHash(self._point, len(term)).of(term))
+            if self._read(Digest, digests[party], party).digest != true:
+                wrong.append(party)
+        return wrong
 
     def _open_secrets(self) -> None:
         with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
@@ -168,7 +161,7 @@ class Adding:
             self._seeds[dealer] = secret
             return
         key = MaskKey.from_scalar(secret)
-        if key.public != self._advert(dealer).mask_key:
+        if key.public != self._public[dealer].mask_key:
             raise SecurityError("another key than was advertised")
         self._keys[dealer] = key
 
@@ -181,7 +174,8 @@ class Adding:
         }
         for other, key in self._keys.items():
             if other in self._circle.neighbours[party]:
-                seed = key.agree(self._advert(party).mask_key, info=pair_info(study, header, label))
+                info = mask_info(study, header, label, self._uploads[party][1].base_sha256)
+                seed = key.agree(self._public[party].mask_key, info=info)
                 signed[adds(party, other)].append(seed)
         return signed[True], signed[False]
 
@@ -203,14 +197,6 @@ class Adding:
         return {
             party: Dropped(advert=self.adverts[party], scalar=key.scalar()) for party, key in sorted(self._keys.items())
         }
-
-    def _advert(self, party: str) -> Advert:
-        if party not in self._public:
-            self._public[party] = self._read(Advert, self.adverts[party], party)
-        return self._public[party]
-
-    def _read(self, kind: type[S], envelope: bytes, party: str) -> S:
-        return kind.read(envelope, notary=self._notary, sender=party, header=self._header, label=self._label)
 
 
 def only(envelopes: Mapping[str, bytes], parties: frozenset[str]) -> dict[str, bytes]:

@@ -73,6 +73,20 @@ def circle_of(options: RunOptions, *, order: bytes, round_number: int) -> Circle
     return _circle(options.participants(round_number), seed)
 
 
+def witnesses(options: RunOptions, *, order: bytes, round_number: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return whose updates can be in a round's model, and who can sign its lineage.
+
+    Args:
+        options: what the order says.
+        order: the order as the authority signed it.
+        round_number: from 0; all members answer for round 0, of which the first ones (`COMMITTEE`) are asked.
+    """
+    if round_number == 0:
+        return options.parties, options.parties[:COMMITTEE]
+    circle = circle_of(options, order=order, round_number=round_number)
+    return circle.parties, circle.committee
+
+
 @lru_cache(maxsize=4)
 def _circle(parties: tuple[str, ...], seed: bytes) -> Circle:
     chosen = plan(len(parties))

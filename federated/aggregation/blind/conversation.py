@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 
-from core.learning.lineage import COMMITTEE, join_lineages, signers_needed
+from core.errors import CheckpointRefused
+from core.learning.lineage import COMMITTEE, join_lineages, signers_needed, verify_lineage
 from core.learning.orders import AggregationMode
+from core.learning.run_events import FailureCode
 from federated.aggregation.averaging import exporting, largest_group
 from federated.aggregation.base import Ask, Conversation, GlobalModel, NodeWork, Play, R, Served, ask, keep_nothing
 from federated.aggregation.blind.adding import Adding, only
@@ -35,9 +37,9 @@ from federated.aggregation.blind.node_side import BlindNode
 from federated.aggregation.blind.statements import Label
 from federated.aggregation.blind.steps import STEPS
 from federated.answering import Answers
-from federated.failures import RoundFailed
+from federated.failures import Refused, RoundFailed
 from federated.ledger import Ledger
-from federated.messages import NO_ATTACHMENT, Attachment, Header, Kind, Message, Model, Request, Step
+from federated.messages import NO_ATTACHMENT, Attachment, Header, Kind, Message, Model, Reply, Request, Step
 from federated.notary import Notary
 from security.signing import claims_of
 
@@ -58,6 +60,7 @@ class Blind:
                 reply=LineageReply,
                 quorum=signers_needed(len(play.options.parties)),
                 certificates=False,
+                absorb=lambda party, reply, _message: check_lineage(play, party, reply),
             )
         )
         return (yield from _sealed(play, begun, members=()))
@@ -111,11 +114,12 @@ class _Sum:
     def play(self, asked: tuple[str, ...], upload: UploadRequest, sealed: Model | None = None) -> "Conversation[_Sum]":
         """Go from adverts to digests; the sum can then be used. Members that do not hold `sealed` get it."""
         adding, circle, steps = self.adding, self._circle, self._steps
-        adverts = yield from self._ask(steps.advertise, dict.fromkeys(asked, AdvertiseRequest()), AdvertiseReply)
+        advertise = dict.fromkeys(asked, AdvertiseRequest())
+        adverts = yield from self._ask(steps.advertise, advertise, AdvertiseReply, absorb=adding.take_advert)
         adding.adverts = {party: reply.advert for party, reply in _settled(adverts, circle).items()}
 
         deal = {party: DealRequest(adverts=only(adding.adverts, circle.closed(party))) for party in adding.adverts}
-        dealt = yield from self._ask(steps.deal, deal, DealReply)
+        dealt = yield from self._ask(steps.deal, deal, DealReply, absorb=adding.take_dealing)
         adding.dealings = {party: reply.dealing for party, reply in dealt.items()}
 
         requests = {
@@ -138,14 +142,18 @@ class _Sum:
             attached=wanting,
             deadline_s=deadline,
         )
-        adding.settle()
+        for party in adding.settle():
+            self._play.blame(party, FailureCode.SHAPE, steps.upload)
+        for dealer in adding.blamed():
+            self._play.blame(dealer, FailureCode.SHARE, steps.deal)
 
         agree = dict.fromkeys(adding.survivors, AgreeRequest(survivors=adding.survivors))
-        agreed = yield from self._ask(steps.agree, agree, AgreeReply)
+        agreed = yield from self._ask(steps.agree, agree, AgreeReply, absorb=adding.take_agreement)
         agreements = {party: reply.agreement for party, reply in agreed.items()}
 
-        unmask = {party: UnmaskRequest(agreements=only(agreements, circle.closed(party))) for party in agreed}
-        yield from self._ask(steps.unmask, unmask, UnmaskReply, absorb=adding.take_shares)
+        committee = [party for party in circle.committee if party in agreements][: circle.committee_needed]
+        unmask = UnmaskRequest(agreements={party: agreements[party] for party in committee})
+        yield from self._ask(steps.unmask, dict.fromkeys(agreed, unmask), UnmaskReply, absorb=adding.take_shares)
         yield from self._verify(agreements)
         return self
 
@@ -156,12 +164,20 @@ class _Sum:
         committee = {party: agreements[party] for party in circle.committee if party in agreements}
         reveal = dict.fromkeys(committee, RevealRequest(sum=statement, agreements=committee))
         revealed = yield from self._ask(
-            steps.reveal, reveal, RevealReply, quorum=circle.committee_needed, attachment=attachment
+            steps.reveal,
+            reveal,
+            RevealReply,
+            quorum=circle.committee_needed,
+            attachment=attachment,
+            absorb=self.adding.take_coin,
         )
         self._committee = tuple(revealed)
         coins = {party: reply.coin for party, reply in revealed.items()}
+        self.adding.draw(coins.values())
         survivors = dict.fromkeys(self.adding.survivors, HashRequest(coins=coins))
-        hashed = yield from self._ask(steps.hash, survivors, HashReply, quorum=circle.committee_needed)
+        hashed = yield from self._ask(
+            steps.hash, survivors, HashReply, quorum=circle.committee_needed, absorb=self.adding.take_digest
+        )
         self._digests = {party: reply.digest for party, reply in hashed.items()}
 
     def use(self, reply: type[R]) -> Conversation[Mapping[str, R]]:
@@ -176,9 +192,26 @@ class _Sum:
         asked = dict.fromkeys((party for party in self._committee if party in self._digests), request)
         return (
             yield from self._ask(
-                self._steps.use, asked, reply, quorum=self._circle.committee_needed, attachment=attachment
+                self._steps.use,
+                asked,
+                reply,
+                quorum=self._circle.committee_needed,
+                attachment=attachment,
+                absorb=self._take_lineage,
+                explain=self._name_liars,
             )
         )
+
+    def _take_lineage(self, party: str, reply: Reply, _message: Message) -> None:
+        if isinstance(reply, LineageReply):
+            check_lineage(self._play, party, reply)
+
+    def _name_liars(self) -> str:
+        """Say, when too few members found the sum proved, whose hashes are not of what they uploaded."""
+        liars = self.adding.liars(self._digests)
+        for party in liars:
+            self._play.blame(party, FailureCode.SUM, self._steps.hash)
+        return f" Hashes that are not of what was uploaded: {', '.join(liars)}." if liars else ""
 
     def _ask(
         self,
@@ -191,6 +224,7 @@ class _Sum:
         attached: Collection[str] | None = None,
         deadline_s: float = 0.0,
         absorb: Callable[[str, R, Message], None] = keep_nothing,
+        explain: Callable[[], str] = str,
     ) -> Conversation[Mapping[str, R]]:
         return (
             yield from ask(
@@ -204,6 +238,7 @@ class _Sum:
                     certificates=step in _OWN_FIGURES,
                     deadline_s=deadline_s,
                     absorb=absorb,
+                    explain=explain,
                 )
             )
         )
@@ -220,7 +255,8 @@ def _settled(adverts: Mapping[str, AdvertiseReply], circle: Circle) -> dict[str,
         RoundFailed: one of them is missing.
     """
     settled = Counter(tuple(sorted(reply.settled)) for reply in adverts.values() if reply.settled)
-    if not settled:
+    free = sum(1 for reply in adverts.values() if not reply.settled)
+    if free >= circle.survivors_needed:  # enough for another set without them; and few could claim anything
         return dict(adverts)
     members = settled.most_common(1)[0][0]
     missing = sorted(set(members) - set(adverts))
@@ -232,10 +268,32 @@ def _settled(adverts: Mapping[str, AdvertiseReply], circle: Circle) -> dict[str,
     return {party: reply for party, reply in adverts.items() if party in members}
 
 
+def check_lineage(play: Play, party: str, reply: LineageReply) -> None:
+    """Check a member's lineage before it is joined with others': with one that does not hold, the model would be lost.
+
+    Raises:
+        Refused: with `CHECKPOINT`, it is not a lineage of what the reply states, signed by this member.
+    """
+    notary = play.notary
+    try:
+        payload = verify_lineage(
+            reply.lineage,
+            party,
+            study=notary.study,
+            weights_sha256=reply.weights_sha256,
+            trust=notary.trust,
+            at=notary.clock.now(),
+        )
+    except CheckpointRefused:
+        raise Refused(FailureCode.CHECKPOINT) from None
+    if (payload.run, payload.round, payload.metrics) != (play.run, play.round, reply.metrics):
+        raise Refused(FailureCode.CHECKPOINT)
+
+
 def _sealed(play: Play, stated: Mapping[str, LineageReply], members: tuple[str, ...]) -> Conversation[GlobalModel]:
     """Join the lineages that most members signed alike, and have one of those members seal the weights."""
     agreed = largest_group({party: claims_of(reply.lineage)[1] for party, reply in stated.items()})
-    if len(agreed) < signers_needed(len(members or play.options.parties)):
+    if len(agreed) < signers_needed(len(play.options.participants(play.round) if members else play.options.parties)):
         raise RoundFailed(f"Round {play.round}: the members' checks of the sum led to different models.")
     for sealer in agreed:
         sealed: list[bytes] = []

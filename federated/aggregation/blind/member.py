@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from core.learning.run_events import FailureCode
 from federated.aggregation.blind.circle import Circle
 from federated.aggregation.blind.messages import Share
-from federated.aggregation.blind.seeds import adds, group_mask_key, own_mask_key, pair_info, share_context
+from federated.aggregation.blind.seeds import (
+    adds,
+    group_mask_key,
+    mask_info,
+    own_mask_key,
+    pair_info,
+    share_context,
+)
 from federated.aggregation.blind.statements import (
     Advert,
     Agreement,
@@ -54,6 +61,7 @@ class BlindMember:
         circle: who takes part.
         survivors: whom the members signed as survivors; empty before.
         coin: the random value that the member has committed to.
+        base_sha256: the weights that its vector belongs to.
         remaining: its vector without its own mask, uint32 or uint64; the group mask and the pairs' masks are on it.
     """
 
@@ -64,6 +72,7 @@ class BlindMember:
         self.circle = circle
         self.survivors: dict[str, bytes] = {}
         self.coin = secrets.token_bytes(_SECRET_BYTES)
+        self.base_sha256 = ""
         self.remaining: Words = np.zeros(0, np.uint32)
         self._notary = notary
         self._study = notary.study
@@ -144,32 +153,32 @@ class BlindMember:
                 boxes[holder] = self._boxes[holder].seal(plain, context=context)
         return commitments, boxes
 
-    def receive(self, dealings: Mapping[str, bytes], boxes: Mapping[str, bytes]) -> None:
+    def receive(self, dealings: Mapping[str, bytes], boxes: Mapping[str, bytes]) -> list[str]:
         """Take over the neighbours' shares, each checked against what its dealer committed to.
 
+        Returns the dealers whose shares are missing or wrong. They count as dealers all the same: others' shares open
+        their secrets, or nobody's do, so a dealer can stop a sum but cannot shut out a member of its choice.
+
         Raises:
-            Refused: with `SHARE` and the dealers whose shares are wrong; `TOO_FEW` neighbours dealt.
+            Refused: with `TOO_FEW`, too few neighbours dealt.
             SecurityError: a dealing is not its party's.
         """
         self._expect_neighbours(dealings)
-        wrong: dict[str, FailureCode] = {}
+        wrong: list[str] = []
         for party, envelope in dealings.items():
             if party == self._party:
                 continue
-            if party not in self._adverts or party not in boxes:
+            if party not in self._adverts:
                 raise Refused(FailureCode.MESSAGE)
-            dealing = self._read(Dealing, envelope, party)
+            dealing = self._dealings[party] = self._read(Dealing, envelope, party)
             try:
                 with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
-                    self._held[party] = self._opened(party, dealing, boxes[party])
+                    self._held[party] = self._opened(party, dealing, boxes.get(party, b""))
             except (SecurityError, Refused, ValueError, TypeError):
-                wrong[party] = FailureCode.SHARE
-                continue
-            self._dealings[party] = dealing
-        if wrong:
-            raise Refused(FailureCode.SHARE, wrong)
+                wrong.append(party)
         if len(self._dealings) < self.circle.share_threshold:
             raise Refused(FailureCode.TOO_FEW)
+        return wrong
 
     def _opened(self, dealer: str, dealing: Dealing, box: bytes) -> tuple[Share, Share]:
         context = share_context(self._study, dealer, self._party, self.header, self.label)
@@ -187,6 +196,7 @@ class BlindMember:
             words: the quantised vector, uint32 or uint64; becomes the masked one.
             base_sha256: weights that it belongs to.
         """
+        self.base_sha256 = base_sha256
         with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
             plus, minus = self._pair_masks(self._dealings)
             apply_masks(words, plus=[*plus, self._group_mask], minus=minus)
@@ -201,9 +211,10 @@ class BlindMember:
     def _pair_masks(self, others: Iterable[str]) -> tuple[list[bytes], list[bytes]]:
         """Keystream keys of the masks with `others`: those that this member adds, those that it subtracts."""
         signed: dict[bool, list[bytes]] = {True: [], False: []}
+        info = mask_info(self._study, self.header, self.label, self.base_sha256)
         for party in sorted(others):
             if party != self._party:
-                seed = self._mask_key.agree(self._adverts[party].mask_key, info=self._info)
+                seed = self._mask_key.agree(self._adverts[party].mask_key, info=info)
                 signed[adds(self._party, party)].append(seed)
         return signed[True], signed[False]
 
@@ -220,6 +231,7 @@ class BlindMember:
             or len(parties) < self.circle.survivors_needed
             or len(around) < self.circle.share_threshold
             or not around <= set(self._dealings)
+            or not self._upload_sha256
             or survivors.get(self._party) != self._upload_sha256
         ):
             raise Refused(FailureCode.SURVIVORS)
@@ -233,16 +245,17 @@ class BlindMember:
         """Reveal shares: of survivors' seeds and of the mask keys of those who dropped out, never both of one member.
 
         Raises:
-            Refused: with `SURVIVORS`, fewer neighbours than the threshold signed the set that this member signed.
+            Refused: with `SURVIVORS`, too few of the committee signed the set that this member signed: two different
+                sets cannot both have so many, unless a third of the committee signs twice.
             SecurityError: an agreement is not its party's.
         """
-        self._expect_neighbours(agreements)
         signers = set()
         for party, envelope in agreements.items():
             if self._read(Agreement, envelope, party).survivors != survivors_sha256(self._stated):
                 raise Refused(FailureCode.SURVIVORS)
             signers.add(party)
-        if not self._stated or len(signers & set(self._stated)) < self.circle.share_threshold:
+        agreed = signers & set(self._stated) & set(self.circle.committee)
+        if len(agreed) < self.circle.committee_needed:
             raise Refused(FailureCode.SURVIVORS)
         self.survivors = self._stated
         seeds = {party: pair[1] for party, pair in self._held.items() if party in self.survivors}

@@ -28,7 +28,7 @@ class AdvertiseRequest(Request):
 
 
 class AdvertiseReply(Reply):
-    """The `Advert`, signed; the weights that the node holds already; whom an earlier attempt of this round settled on."""
+    """The `Advert`, signed; the weights that the node holds already; whom an earlier attempt was settled on."""
 
     advert: bytes
     holds: str = ""
@@ -80,7 +80,7 @@ class AgreeReply(Reply):
 
 
 class UnmaskRequest(Request):
-    """Hands out the agreements of the closed neighbourhood; asks for shares."""
+    """Hands out enough agreements of the committee; asks for shares."""
 
     agreements: dict[str, bytes]
 

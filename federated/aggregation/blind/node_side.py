@@ -7,13 +7,14 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from core.learning.lineage import Lineage, sha256_of_lineage, sign_lineage
+from core.learning.lineage import Lineage, sha256_of_lineage, sign_lineage, signers_of
 from core.learning.metric_sums import summarise, summary_dict
-from core.learning.orders import AUTHORITY, AggregationMode
+from core.learning.orders import AUTHORITY, AggregationMode, RunOptions
 from core.learning.run_events import FailureCode
 from core.learning.sum_checks import check_sums
 from federated.aggregation.base import NodeWork
-from federated.aggregation.blind.circle import Circle
+from federated.aggregation.blind.circle import Circle, witnesses
+from federated.aggregation.blind.graph import survivors_needed
 from federated.aggregation.blind.messages import (
     ApplyReply,
     ApplyRequest,
@@ -25,13 +26,13 @@ from federated.aggregation.blind.messages import (
 )
 from federated.aggregation.blind.payload import decode_sums, decode_update, encode_sums, encode_update
 from federated.aggregation.blind.statements import Label
-from federated.aggregation.blind.summing import SumSteps, Vector
+from federated.aggregation.blind.summing import SumSteps, Vector, same_attempt
 from federated.aggregation.local import LocalWork
 from federated.aggregation.server import ServerState, step
 from federated.answering import Answers, Attached, Errand, handle
 from federated.checkpoints import open_state, seal_state, sha256_of_state
 from federated.failures import Refused
-from federated.messages import Attachment, ExportRequest, Model, Step
+from federated.messages import Attachment, ExportReply, ExportRequest, Header, Model, Step
 from federated.timing import Task
 
 CLOCKS_APART = timedelta(hours=1)
@@ -44,14 +45,14 @@ class _Weights:
     """The weights that a node holds in an attempt.
 
     Attributes:
-        attempt: in which attempt.
+        header: run, round and attempt in which it holds them.
         state: weights and moments.
         sha256: name of weights and moments (`sha256_of_state`).
         parent: SHA-256 of the signed lineage of the weights before; empty at the start of a line.
         members: whose updates are in them.
     """
 
-    attempt: str
+    header: Header
     state: ServerState
     sha256: str
     parent: str
@@ -79,11 +80,13 @@ class BlindNode:
             Step.APPLY: handle(ApplyRequest, self._apply),
             Step.FIGURES_TALLY: handle(ApplyRequest, self._tally),
             Step.SEAL: handle(SealRequest, self._seal),
-            Step.EXPORT: handle(ExportRequest, self._local.export),
+            Step.EXPORT: handle(ExportRequest, self._export),
         }
 
     def _begin(self, errand: Errand, request: BeginRequest) -> LineageReply:
         header, options, parent, metrics = errand.header, errand.options, "", {}
+        if header.round != 0:
+            raise Refused(FailureCode.MESSAGE)  # or first weights could be signed as those of a later round
         if request.parent is not None:
             parent = sha256_of_lineage(request.parent.lineage)
             old = request.parent
@@ -93,7 +96,7 @@ class BlindNode:
             state = ServerState(weights=self._work.learner.initial(options.seed))
         if parent != options.start_from:
             raise Refused(FailureCode.ORDER)
-        self._after = self._weights(header.attempt, state, parent=parent, members=options.parties)
+        self._after = self._weights(header, state, parent=parent, members=options.parties)
         return self._signed(errand, request.at, dict(metrics))
 
     def _train(self, errand: Errand, request: UploadRequest, circle: Circle) -> Vector:
@@ -112,12 +115,9 @@ class BlindNode:
         sealed = model.model_copy(update={"sealed": bytes(errand.attachment)})
         known = after.state if after is not None and not sealed.sealed else None
         state, lineage = open_state(self._notary, sealed, run=header.run, round_number=header.round - 1, known=known)
-        if lineage.order != hashlib.sha256(errand.order).hexdigest():
-            raise Refused(FailureCode.CHECKPOINT)
+        _check_origin(lineage, signers_of(model.lineage), errand.options, errand.order)
         parent = sha256_of_lineage(model.lineage)
-        return _Weights(
-            attempt=header.attempt, state=state, sha256=model.weights_sha256, parent=parent, members=lineage.members
-        )
+        return _Weights(header=header, state=state, sha256=model.weights_sha256, parent=parent, members=lineage.members)
 
     def _holds(self) -> str:
         return self._after.sha256 if self._after is not None else ""
@@ -125,15 +125,13 @@ class BlindNode:
     def _apply(self, errand: Errand, request: ApplyRequest) -> ApplyReply:
         options, base = errand.options, self._base
         words, member = self._update.check(errand, request)
-        if base is None or base.attempt != errand.header.attempt:
+        if base is None or not same_attempt(base.header, errand.header):
             raise Refused(FailureCode.MESSAGE)
         with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
             combined, _ = decode_update(words, base.state.weights, options=options, circle=member.circle)
             state = step(base.state, combined, options.server)
         self._base = None
-        self._after = self._weights(
-            errand.header.attempt, state, parent=base.parent, members=tuple(sorted(member.survivors))
-        )
+        self._after = self._weights(errand.header, state, parent=base.parent, members=tuple(sorted(member.survivors)))
         return ApplyReply(weights_sha256=self._after.sha256)
 
     def _evaluate(self, errand: Errand, _request: UploadRequest, circle: Circle) -> Vector:
@@ -196,12 +194,40 @@ class BlindNode:
             signed = sign_lineage(lineage, signer=self._notary.identity)
         return LineageReply(weights_sha256=after.sha256, metrics=metrics, lineage=signed)
 
-    def _weights(self, attempt: str, state: ServerState, *, parent: str, members: tuple[str, ...]) -> _Weights:
+    def _export(self, errand: Errand, request: ExportRequest) -> ExportReply:
+        model, options = request.model, errand.options
+        _, lineage = open_state(self._notary, model, run=errand.header.run, round_number=options.rounds)
+        _check_origin(lineage, signers_of(model.lineage), options, errand.order)
+        return self._local.export(errand, request)
+
+    def _weights(self, header: Header, state: ServerState, *, parent: str, members: tuple[str, ...]) -> _Weights:
         with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
             sha256 = sha256_of_state(state)
-        return _Weights(attempt=attempt, state=state, sha256=sha256, parent=parent, members=members)
+        return _Weights(header=header, state=state, sha256=sha256, parent=parent, members=members)
 
     def _held(self, errand: Errand) -> _Weights:
-        if self._after is None or self._after.attempt != errand.header.attempt:
+        if self._after is None or not same_attempt(self._after.header, errand.header):
             raise Refused(FailureCode.MESSAGE)
         return self._after
+
+
+def _check_origin(lineage: Lineage, signers: tuple[str, ...], options: RunOptions, order: bytes) -> None:
+    """Check against the order what a lineage says of itself: mode, members, and who may have signed it.
+
+    Without it a few members, or the aggregation party, could sign a lineage in which they are all that is needed.
+
+    Raises:
+        Refused: with `CHECKPOINT`, it is not from a round as this order has them.
+    """
+    parties, committee = witnesses(options, order=order, round_number=lineage.round)
+    members = set(lineage.members)
+    enough = len(parties) if lineage.round == 0 else survivors_needed(len(parties))
+    if (
+        lineage.order != hashlib.sha256(order).hexdigest()
+        or lineage.mode != AggregationMode.BLIND.value
+        or not members <= set(parties)
+        or len(members) < enough
+        or not set(signers) <= set(committee)
+        or len(signers) < survivors_needed(len(committee))
+    ):
+        raise Refused(FailureCode.CHECKPOINT)

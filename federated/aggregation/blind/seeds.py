@@ -11,8 +11,17 @@ _MEMBERS = "members"
 
 
 def pair_info(study: str, header: Header, label: Label) -> bytes:
-    """Return what two members' agreement on a mask or a transport key is bound to, beside their public keys."""
+    """Return what two members' agreement on a transport key is bound to, beside their public keys."""
     return place(study, _MEMBERS, header, label, "pair").encode()
+
+
+def mask_info(study: str, header: Header, label: Label, base_sha256: str) -> bytes:
+    """Return what two members' agreement on a mask is bound to, beside their public keys.
+
+    The weights that a vector belongs to are in it: masks of members who were given different ones do not cancel, so
+    no sum of theirs can be read, whatever the cloud tells each of them.
+    """
+    return place(study, _MEMBERS, header, label, f"mask/{base_sha256}").encode()
 
 
 def share_context(study: str, dealer: str, holder: str, header: Header, label: Label) -> bytes:

@@ -18,6 +18,7 @@ from security.context import Context, Purpose
 from security.encoding import decode, encode
 
 Sha256 = Annotated[bytes, Field(min_length=32, max_length=32)]
+HASH_BYTES = 16
 Point = Annotated[bytes, Field(min_length=65, max_length=65)]
 
 
@@ -83,7 +84,7 @@ class Upload(Statement):
     """A masked vector: SHA-256 and number of its words, and the weights that it is a difference from."""
 
     sha256: Sha256
-    words: int
+    words: int = Field(ge=1)
     base_sha256: str
 
 
@@ -102,7 +103,7 @@ class Sum(Statement):
 
 
 class Digest(Statement):
-    """The hash of the member's own vector at a point, both 16 bytes big endian."""
+    """The hash of the member's own vector at a point, both as `encoded`."""
 
     point: bytes
     digest: bytes
@@ -119,6 +120,11 @@ def place(study: str, sender: str, header: Header, label: Label, what: str) -> C
         round=header.round,
         attempt=header.attempt,
     )
+
+
+def encoded(value: int) -> bytes:
+    """Return a point or a hash as it travels: 16 bytes, big endian."""
+    return value.to_bytes(HASH_BYTES)
 
 
 def survivors_sha256(survivors: Mapping[str, bytes]) -> bytes:

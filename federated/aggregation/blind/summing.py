@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from core.errors import RunRefused
 from core.learning.group_key import open_group_key
 from core.learning.run_events import FailureCode
 from federated.aggregation.blind.circle import Circle, circle_of
@@ -39,7 +40,12 @@ Vector = tuple[Words, str, bytes]
 
 
 class SumSteps:
-    """One label's sum at one node; holds one attempt in memory."""
+    """One label's sum at one node; holds one attempt in memory.
+
+    Steps are taken in their order only, each on top of those before that succeeded. Only `reveal` may be left out (who
+    is not in the committee has no part in it), and a node that hashed without it neither reveals nor checks any more:
+    its coin and its word for the sum come before the point is known, or never.
+    """
 
     def __init__(
         self,
@@ -61,14 +67,16 @@ class SumSteps:
         self._notary = notary
         self._ledger = ledger
         self._label = label
+        self._steps = STEPS[label]
         self._vector = vector
         self._holds = holds
         self._member: BlindMember | None = None
         self._verification: Verification | None = None
+        self._last = ""
 
     def answers(self) -> Answers:
         """Step -> what the node does."""
-        steps = STEPS[self._label]
+        steps = self._steps
         return {
             steps.advertise: handle(AdvertiseRequest, self._advertise),
             steps.deal: handle(DealRequest, self._deal),
@@ -85,20 +93,22 @@ class SumSteps:
         Raises:
             Refused: with `SUM`, it is not proved.
         """
-        member, verification = self._parts(errand.header)
-        words = verification.check(request.digests, request.departed, request.dropped, errand.attachment)
+        member, verification = self._parts(errand, after=(self._steps.hash,))
         self._member = self._verification = None
+        words = verification.check(request.digests, request.departed, request.dropped, errand.attachment)
         return words, member
 
     def _advertise(self, errand: Errand, _request: AdvertiseRequest) -> AdvertiseReply:
         circle = circle_of(errand.options, order=errand.order, round_number=errand.header.round)
         if self._label is Label.FIGURES:
             circle = circle.figures
+        self._member = self._verification = None
         if self._notary.party not in circle.parties:
             raise Refused(FailureCode.ORDER)
         with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
             self._member = BlindMember(self._notary, errand.header, self._label, circle, self._group_key(errand))
             self._verification = Verification(self._member, self._notary)
+        self._last = errand.header.step
         settled = self._ledger.settled(self._settled_name(errand.header), errand.header.round)
         return AdvertiseReply(advert=self._member.advertise(), holds=self._holds(), settled=list(settled))
 
@@ -112,43 +122,65 @@ class SumSteps:
                 trust=self._notary.trust,
                 at=self._notary.clock.now(),
             )
-        except SealBroken:
+        except (SealBroken, RunRefused):
             raise Refused(FailureCode.GROUP) from None
 
     def _deal(self, errand: Errand, request: DealRequest) -> DealReply:
-        dealing, boxes = self._parts(errand.header)[0].deal(request.adverts)
+        dealing, boxes = self._parts(errand, after=(self._steps.advertise,))[0].deal(request.adverts)
+        self._last = errand.header.step
         return DealReply(dealing=dealing, boxes=boxes)
 
     def _upload(self, errand: Errand, request: UploadRequest) -> Attached:
-        member, _ = self._parts(errand.header)
-        member.receive(request.dealings, request.boxes)
+        member, _ = self._parts(errand, after=(self._steps.deal,))
+        wrong = member.receive(request.dealings, request.boxes)
         words, base_sha256, own = self._vector(errand, request, member.circle)
         upload, attachment = member.mask(words, base_sha256=base_sha256)
-        return Attached(UploadReply(upload=upload, own=own), attachment)
+        self._last = errand.header.step
+        refused = dict.fromkeys(wrong, FailureCode.SHARE.value)
+        return Attached(UploadReply(upload=upload, own=own, refused=refused), attachment)
 
     def _agree(self, errand: Errand, request: AgreeRequest) -> AgreeReply:
-        return AgreeReply(agreement=self._parts(errand.header)[0].agree(request.survivors))
+        member, _ = self._parts(errand, after=(self._steps.upload,))
+        settled = self._ledger.settled(self._settled_name(errand.header), errand.header.round)
+        if settled and set(settled) != set(request.survivors):
+            raise Refused(FailureCode.ROSTER)
+        agreement = member.agree(request.survivors)
+        self._last = errand.header.step
+        return AgreeReply(agreement=agreement)
 
     def _unmask(self, errand: Errand, request: UnmaskRequest) -> UnmaskReply:
-        member, _ = self._parts(errand.header)
+        member, _ = self._parts(errand, after=(self._steps.agree,))
         seeds, keys = member.unmask(request.agreements)
         self._ledger.settle(self._settled_name(errand.header), errand.header.round, list(member.survivors))
+        self._last = errand.header.step
         return UnmaskReply(seeds=seeds, keys=keys)
 
     def _reveal(self, errand: Errand, request: RevealRequest) -> RevealReply:
-        _, verification = self._parts(errand.header)
+        _, verification = self._parts(errand, after=(self._steps.unmask,))
         sha256 = errand.message.attachment_sha256
-        return RevealReply(coin=verification.reveal(request.sum, errand.attachment, sha256, request.agreements))
+        coin = verification.reveal(request.sum, errand.attachment, sha256, request.agreements)
+        self._last = errand.header.step
+        return RevealReply(coin=coin)
 
     def _hash(self, errand: Errand, request: HashRequest) -> HashReply:
-        return HashReply(digest=self._parts(errand.header)[1].hash(request.coins))
+        _, verification = self._parts(errand, after=(self._steps.unmask, self._steps.reveal))
+        digest = verification.hash(request.coins)
+        self._last = errand.header.step
+        return HashReply(digest=digest)
 
-    def _parts(self, header: Header) -> tuple[BlindMember, Verification]:
-        """The member of this attempt; a step of any other is refused."""
+    def _parts(self, errand: Errand, *, after: tuple[str, ...]) -> tuple[BlindMember, Verification]:
+        """The member of this run, round and attempt, if the last step that succeeded is one of `after`."""
         member, verification = self._member, self._verification
-        if member is None or verification is None or member.header.attempt != header.attempt:
+        if member is None or verification is None or not same_attempt(member.header, errand.header):
+            raise Refused(FailureCode.MESSAGE)
+        if self._last not in after:
             raise Refused(FailureCode.MESSAGE)
         return member, verification
 
     def _settled_name(self, header: Header) -> str:
         return f"{header.run}.{self._label}"
+
+
+def same_attempt(one: Header, other: Header) -> bool:
+    """Return whether two headers are of the same run, round and attempt; a node that compares less can be misled."""
+    return (one.run, one.round, one.attempt) == (other.run, other.round, other.attempt)

@@ -14,8 +14,9 @@ from core.learning.orders import COORDINATOR
 from core.learning.run_events import FailureCode
 from federated.aggregation.blind.member import BlindMember, Words
 from federated.aggregation.blind.messages import Departed, Dropped
-from federated.aggregation.blind.seeds import adds, own_mask_key, pair_info
+from federated.aggregation.blind.seeds import adds, mask_info, own_mask_key
 from federated.aggregation.blind.statements import (
+    HASH_BYTES,
     Advert,
     Agreement,
     Dealing,
@@ -23,6 +24,7 @@ from federated.aggregation.blind.statements import (
     Sum,
     Upload,
     coin_sha256,
+    encoded,
     place,
     seed_sha256,
     survivors_sha256,
@@ -35,8 +37,6 @@ from federated.timing import Task
 from security.keystream import apply_masks, subtract_multiple
 from security.masking import MaskKey
 from security.point_hash import PRIME, PointHash, draw_point
-
-_HASH_BYTES = 16
 
 
 class Verification:
@@ -87,6 +87,8 @@ class Verification:
             Refused: with `SUM`, coins that were not committed to, or too few.
         """
         member = self._member
+        if not member.survivors:
+            raise Refused(FailureCode.SURVIVORS)
         if self._sum is not None:
             for party, coin in coins.items():
                 where = place(self._notary.study, party, member.header, member.label, "coin")
@@ -99,7 +101,7 @@ class Verification:
             self._point = draw_point(coins.values())
             self._hash = PointHash(self._point, len(member.remaining))
             digest = self._hash.of(member.remaining)
-        return Digest(point=_encoded(self._point), digest=_encoded(digest)).sign(
+        return Digest(point=encoded(self._point), digest=encoded(digest)).sign(
             self._notary, member.header, member.label
         )
 
@@ -128,7 +130,7 @@ class Verification:
         total = 0
         for party, envelope in digests.items():
             stated = Digest.read(envelope, notary=self._notary, sender=party, header=member.header, label=member.label)
-            if stated.point != _encoded(self._point) or len(stated.digest) != _HASH_BYTES:
+            if stated.point != encoded(self._point) or len(stated.digest) != HASH_BYTES:
                 raise Refused(FailureCode.SUM)
             total += int.from_bytes(stated.digest)
         for number, party in enumerate(sorted(set(departed) - set(digests))):
@@ -164,12 +166,8 @@ class Verification:
                 key = MaskKey.from_scalar(gone.scalar)
                 if key.public != theirs.mask_key:
                     raise Refused(FailureCode.SUM)
-                seed = key.agree(advert.mask_key, info=pair_info(study, header, label))
+                seed = key.agree(advert.mask_key, info=mask_info(study, header, label, member.base_sha256))
                 signed[not adds(party, other)].append(seed)
         with notary.watch.measuring(Task.CRYPTOGRAPHY):
             apply_masks(words, plus=signed[True], minus=signed[False])
         return words
-
-
-def _encoded(value: int) -> bytes:
-    return value.to_bytes(_HASH_BYTES)
