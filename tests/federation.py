@@ -26,7 +26,7 @@ from federated.coordinator import Coordinator
 from federated.ledger import MemoryLedger
 from federated.node import TrainingNode
 from federated.notary import Notary
-from federated.softmax import SoftmaxLearner
+from federated.softmax import SoftmaxLearner as SoftmaxLearner  # noqa: PLC0414 - tests take it from here
 from federated.spend import SpendBook
 from federated.store import MemoryRunStore
 from federated.throwaway import ThrowAwayKeys

@@ -15,8 +15,6 @@ from typing import Self
 
 MOST_BYTES = 2**30
 """Largest letter or answer; more is not read."""
-LONGEST_S = 6 * 3600.0
-"""The upper limit of an exchange that has no deadline."""
 
 _SIZES = struct.Struct("!HHQ")
 _SECONDS = struct.Struct("!d")

@@ -5,9 +5,10 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from core.learning.run_choices import MAX_DEADLINE_S
 from core.learning.run_events import FailureCode
 from federated.transport.base import Delivery, TransportClosed
-from federated.transport.flower.lines import END, LONGEST_S, Line, LineEnded, Parcel
+from federated.transport.flower.lines import END, Line, LineEnded, Parcel
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +25,8 @@ class FlowerTransport:
         self._path = path
 
     def exchange(self, letters: Iterable[tuple[str, bytes]], *, deadline_s: float = 0.0) -> Iterator[Delivery]:
-        """See `Transport.exchange`. All letters are under way at once; without a deadline, `LONGEST_S` is the limit."""
-        limit = min(deadline_s or LONGEST_S, LONGEST_S)
+        """See `Transport.exchange`. All letters are under way at once; without a deadline the limit is a day."""
+        limit = deadline_s or MAX_DEADLINE_S
         until = time.monotonic() + limit
         unsent, missing = iter(letters), set[str]()
         try:
