@@ -13,7 +13,7 @@ from sqlmodel import col, select
 from core.errors import RunRefused
 from core.learning.orders import MAX_ROUNDS, training_party
 from core.learning.privacy import NOT_COVERED, PrivacyUnit, block_of, epsilon_of
-from core.learning.run_choices import PrivacyOptions
+from core.learning.run_choices import PrivacyOptions, PrivateWeights
 from core.services import audit
 from core.services.app import Actor, App
 from core.services.authorise import Action, Relation, authorise
@@ -28,6 +28,7 @@ __all__ = [
     "PlanCost",
     "PrivacyOptions",
     "PrivacyUnit",
+    "PrivateWeights",
     "Spend",
     "describe",
     "in_words",

@@ -5,11 +5,12 @@ import streamlit as st
 
 from core.errors import RunRefused
 from core.services import privacy_spend
-from core.services.privacy_spend import DatasetSpend, PrivacyOptions
+from core.services.privacy_spend import DatasetSpend, PrivacyOptions, PrivateWeights
 from core.services.run_views import RunDetail
 from pages._ui import charts, times
 
 EPSILON = "Epsilon"
+WEIGHTS = {PrivateWeights.ALL: "all weights", PrivateWeights.NORMS_AND_HEAD: "normalisation and head only"}
 CACHED_PLANS = 200
 
 
@@ -28,7 +29,16 @@ def ordered(*, epochs: int, rounds: int) -> PrivacyOptions | None:
             )
             return None
         noise, rate, clip = st.columns(3)
+        weights = st.radio(
+            "What private training changes",
+            list(PrivateWeights),
+            format_func=WEIGHTS.__getitem__,
+            horizontal=True,
+            key="order_private_weights",
+            help="The noise grows with the root of the number of weights, so fewer learn better from few patients.",
+        )
         privacy = PrivacyOptions(
+            weights=weights or PrivateWeights.ALL,
             noise_multiplier=noise.number_input(
                 "Noise multiplier", 0.1, 50.0, 1.5, 0.1, key="order_noise", help="Noise in units of the clipping norm."
             ),
@@ -76,7 +86,8 @@ def of_run(detail: RunDetail) -> None:
         return
     st.markdown(
         f"Noise multiplier {privacy.noise_multiplier:g}, clipping norm {privacy.clip_norm:g}, share of patients in a "
-        f"step {privacy.sampling_rate:g}, budget epsilon {privacy.budget_epsilon:g} at delta {privacy.delta:g}."
+        f"step {privacy.sampling_rate:g}, budget epsilon {privacy.budget_epsilon:g} at delta {privacy.delta:g}; "
+        f"{WEIGHTS[privacy.weights]} trained."
     )
     rows = [
         {"Round": number, "Hospital": slug.capitalize(), EPSILON: epsilon}
