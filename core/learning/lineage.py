@@ -46,8 +46,8 @@ class Lineage:
         order: SHA-256 (hex) of the signed order of the run; empty for an import.
         at: time of signing, ISO 8601, UTC.
         privacy: differential privacy of the weights towards the members' training images: ``epsilon`` (largest that a
-            member stated, over all private trainings of its data set), ``delta``, ``unit`` (`PrivacyUnit`) and
-            ``noise_multiplier``; empty when any training behind them had none.
+            member stated, over all private trainings of its data set), ``delta``, ``unit`` (`PrivacyUnit`),
+            ``noise_multiplier`` and ``covers`` (`WHOLE_LINE` or `THIS_RUN`); empty for a training without.
     """
 
     study: str

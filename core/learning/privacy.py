@@ -20,6 +20,9 @@ NOT_COVERED = (
     "It covers the training images behind the updates of private rounds. Validation figures and the calibration that "
     "is drawn from them are sums without noise and are not covered; nor is the number of images."
 )
+WHOLE_LINE, THIS_RUN = "line", "run"
+"""What a model's epsilon covers: all training back to its first weights, or its run's but not that of the model which
+the run began with."""
 RDP_ORDERS = (*range(2, 64), 80, 96, 128, 192, 256, 512, 1024)
 LARGE_EPSILON = 100.0
 """Above it Renyi accounting is fine enough; the finer loss distribution would need memory without bound."""

@@ -12,7 +12,7 @@ from sqlmodel import col, select
 
 from core.errors import RunRefused
 from core.learning.orders import MAX_ROUNDS, training_party
-from core.learning.privacy import NOT_COVERED, PrivacyUnit, block_of, epsilon_of
+from core.learning.privacy import NOT_COVERED, WHOLE_LINE, PrivacyUnit, block_of, epsilon_of
 from core.learning.run_choices import PrivacyOptions, PrivateWeights
 from core.services import audit
 from core.services.app import Actor, App
@@ -117,7 +117,8 @@ def describe(privacy: Mapping[str, float | str]) -> str:
     """Return what a lineage states of privacy (`core.learning.lineage.Lineage.privacy`), in a few words."""
     if not privacy:
         return "trained without differential privacy"
-    return f"epsilon {privacy['epsilon']:.2f} per {privacy['unit']}, delta {privacy['delta']:g}"
+    run_only = "" if privacy["covers"] == WHOLE_LINE else "; not for the model that its run began with"
+    return f"epsilon {privacy['epsilon']:.2f} per {privacy['unit']}, delta {privacy['delta']:g}{run_only}"
 
 
 def in_words(epsilon: float, unit: PrivacyUnit) -> str:

@@ -56,6 +56,7 @@ def test_each_model_states_the_epsilon_of_its_round(tmp_path: Path, mode: Aggreg
     assert privacy_of(federation, 0) == {}
     for number in (1, 2):
         stated = {"epsilon": PLAN[number - 1], "delta": 1e-5, "unit": "patient", "noise_multiplier": 2.0}
+        stated |= {"covers": "line"}
         assert privacy_of(federation, number) == stated
 
 

@@ -12,6 +12,7 @@ from core.learning.lineage import Lineage
 from core.learning.privacy import PrivacyUnit, StepBlock, epsilon_of
 from core.learning.run_choices import PrivacyOptions
 from core.learning.run_events import FailureCode
+from core.services.privacy_spend import describe
 from federated.failures import Refused
 from federated.messages import PrivacyStatement
 from federated.privacy_statements import check_statement, privacy_of
@@ -163,15 +164,22 @@ def test_a_statement_about_something_else_than_the_order_is_refused() -> None:
 
 def test_a_model_has_the_largest_epsilon_of_its_line_and_the_weaker_unit() -> None:
     first = privacy_of(FIRST, [STATED, STATED.model_copy(update={"epsilon": 4.0})])
-    assert first == {"epsilon": 4.0, "delta": DELTA, "unit": "patient", "noise_multiplier": 1.4}
+    assert first == {"epsilon": 4.0, "delta": DELTA, "unit": "patient", "noise_multiplier": 1.4, "covers": "line"}
 
     later = replace(FIRST, round=1, parent="x", privacy=first)
     assert privacy_of(later, [STATED.model_copy(update={"unit": "image"})])["unit"] == "image"
-    assert privacy_of(later, [STATED])["epsilon"] == 4.0
+    assert (privacy_of(later, [STATED])["epsilon"], privacy_of(later, [STATED])["covers"]) == (4.0, "line")
 
 
-def test_a_model_with_any_training_without_noise_behind_it_has_no_privacy() -> None:
-    trained = replace(FIRST, round=3, parent="x")
+def test_what_a_model_was_before_its_private_run_is_not_covered() -> None:
+    start = replace(FIRST, parent="a model trained without noise")
+    first = privacy_of(start, [STATED])
 
-    assert privacy_of(trained, [STATED]) == {}
+    assert first["covers"] == "run"
+    assert privacy_of(replace(FIRST, round=1, parent="x", privacy=first), [STATED])["covers"] == "run"
+    assert describe(first).endswith("not for the model that its run began with")
+
+
+def test_a_model_trained_without_noise_has_no_privacy() -> None:
     assert privacy_of(FIRST, [None, None]) == {}
+    assert describe({}) == "trained without differential privacy"
