@@ -6,7 +6,7 @@ What `federated.transport.flower.serverapp` and `clientapp` do with Flower betwe
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from db.models.federation import RunStatus
 from federated.answering import Answering
 from federated.hosting import DatasetFile, Hosting
 from federated.transport.flower.desk import Desk
-from federated.transport.flower.lines import END, Line, Listener
+from federated.transport.flower.lines import END, Line, LineEnded, Listener
 from security.keys import MasterKey
 from tests.federation import SLUGS, SoftmaxLearner
 from tests.integration.runs_support import give_data, queue_run, worker_for
@@ -86,7 +86,7 @@ def flower(folder: Path) -> Iterator[Path]:
         while not ending.is_set():
             line = listener.accept(wait_s=0.1)
             if line is not None:
-                with line:
+                with line, suppress(LineEnded):  # some only ask whether anybody listens
                     pass_on(line)
 
     with Listener(post) as listener:
@@ -119,13 +119,40 @@ def test_with_the_setting_the_worker_hosts_no_party_and_plays_the_run_over_flowe
         assert session.get_one(Run, run).status is RunStatus.FINISHED
 
 
-def test_without_flower_the_run_stays_queued_for_the_next_try(
+def test_while_nobody_listens_a_run_stays_queued(app: App, clock: FixedClock, authority: Actor, tmp_path: Path) -> None:
+    run = queue_run(app, authority, give_data(app), rounds=1)
+    left = tmp_path / "left.sock"
+    with Listener(left):
+        left.rename(tmp_path / "kept")
+    (tmp_path / "kept").rename(left)  # what a server app that was killed leaves behind
+    for path in (tmp_path / "nobody.sock", left):
+        worker = worker_for(app.settings.model_copy(update={"flower_socket": path}), clock)
+        assert not worker.run_one()
+        worker.close()
+
+    with read_scope(app.engine) as session:
+        assert session.get_one(Run, run).status is RunStatus.QUEUED
+
+
+def test_a_run_whose_server_app_ends_is_kept_for_the_next_try(
     app: App, clock: FixedClock, authority: Actor, tmp_path: Path
 ) -> None:
     run = queue_run(app, authority, give_data(app), rounds=1)
-    worker = worker_for(app.settings.model_copy(update={"flower_socket": tmp_path / "nobody.sock"}), clock)
-    assert worker.run_one()
-    worker.close()
+    with Listener(tmp_path / "post") as listener:
+
+        def hang_up() -> None:
+            for _ in range(2):  # once for the question whether somebody listens, once for the first letters
+                line = listener.accept(wait_s=30)
+                assert line is not None
+                with line:
+                    pass
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        worker = worker_for(app.settings.model_copy(update={"flower_socket": tmp_path / "post"}), clock)
+        assert worker.run_one()
+        worker.close()
+        thread.join()
 
     with read_scope(app.engine) as session:
         assert session.get_one(Run, run).status is RunStatus.RUNNING

@@ -24,6 +24,14 @@ class FlowerTransport:
         """
         self._path = path
 
+    def is_open(self) -> bool:
+        """Whether the server app listens."""
+        try:
+            with Line.to(self._path):
+                return True
+        except LineEnded:
+            return False
+
     def exchange(self, letters: Iterable[tuple[str, bytes]], *, deadline_s: float = 0.0) -> Iterator[Delivery]:
         """See `Transport.exchange`. All letters are under way at once; without a deadline the limit is a day."""
         limit = deadline_s or MAX_DEADLINE_S
