@@ -96,11 +96,13 @@ class Worker:
             self._office.trust(session)
 
     def run_one(self) -> bool:
-        """Claim and play one run; returns whether there was one.
+        """Claim and play one run; returns whether there was one, and a way to its parties.
 
         Raises:
             DatabaseUnavailable: the database did not answer when asked for work.
         """
+        if not self._reaches_somebody():
+            return False
         run = claim_run(self._office)
         if run is None:
             return False
@@ -159,6 +161,11 @@ class Worker:
             )
             ending = coordinator.play()
         log.info("run %s: %s", run, ending)
+
+    def _reaches_somebody(self) -> bool:
+        """Whether runs can be played: here always, over Flower while its server app listens."""
+        path = self._settings.flower_socket
+        return path is None or FlowerTransport(path).is_open()
 
     @contextmanager
     def _reaching(self, run: str, options: RunOptions, study: Study, crl: bytes, lease: Lease) -> Iterator[Transport]:
