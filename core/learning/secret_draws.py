@@ -35,9 +35,9 @@ class SecretDraws:
         which a reader of the exact bits of one node's update could use; combining several nodes' updates blurs it.
         """
         half = (count + 1) // 2
-        radius = np.sqrt(-2.0 * np.log(self.uniform(half)))
-        angle = 2.0 * np.pi * self.uniform(half)
-        return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count].astype(np.float32)
+        radius = np.sqrt(-2.0 * np.log(self.uniform(half))).astype(np.float32)
+        angle = (2.0 * np.pi * self.uniform(half)).astype(np.float32)  # float32 sines take a fifth of the time
+        return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count]
 
     def generator(self) -> np.random.Generator:
         """Return a NumPy generator with 256 secret bits of seed, for augmentation."""
