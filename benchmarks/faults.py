@@ -16,7 +16,7 @@ Outcomes, fixed before any code counted them:
 What must hold: the run ends within 90 s and has no owner left; each finished round that was ever seen is still there,
 opens for the authority, is chained to its parent, and, if all members took part, has exactly the weights of the
 undisturbed run; no attempt was used before it was stored or after a later one began; no party answered a step of an
-attempt twice, and its ledger knows every step it answered; a worker that was followed by another sent nothing more;
+attempt twice, and its ledger knows every step it answered; a worker that was followed by another asked nobody any more;
 the audit log verifies; no piece of an image, a weight or an update lies in clear in any file of the installation, in
 a temporary file, or in the database; and the fault has happened.
 """

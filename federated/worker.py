@@ -103,11 +103,12 @@ class Worker:
         """
         if not self._reaches_somebody():
             return False
+        asked_at = time.monotonic()
         run = claim_run(self._office)
         if run is None:
             return False
         log.info("run %s: begun", run)
-        with Lease(self._office, run) as lease:
+        with Lease(self._office, run, since=asked_at) as lease:
             store = DbRunStore(self._office, run, lease=lease, ending=self.ending)
             try:
                 self._play(run, store, lease)
@@ -174,7 +175,7 @@ class Worker:
             yield FlowerTransport(self._settings.flower_socket)
             return
         lines = Lines()
-        switches = Switches(self._engine, run, lease.lost, self.ending, lines.given_up)
+        switches = Switches(self._engine, run, lease.is_lost, self.ending, lines.given_up)
         parties = self._parties(run, options, study, crl, switches)
         log.info("run %s: %d parties", run, len(parties))
         with InProcessHost(parties, is_down=switches.is_down, lines=lines) as host:

@@ -30,14 +30,14 @@ class Switches:
     Attributes:
         engine: the database.
         run: id of the run.
-        lost: set when the run is not ours any more.
+        is_lost: whether the run is not ours any more.
         ending: set when the worker itself shall end.
         given_up: whether nobody waits any more for what a node is doing.
     """
 
     engine: Engine
     run: str
-    lost: threading.Event
+    is_lost: Callable[[], bool]
     ending: threading.Event
     given_up: Callable[[], bool]
     _wish: Wish = Wish.GO
@@ -47,13 +47,13 @@ class Switches:
     def should_stop(self, party: str) -> bool:
         """Whether a node shall stop training now."""
         self._refresh()
-        gone = self.lost.is_set() or self.ending.is_set() or self.given_up()
+        gone = self.is_lost() or self.ending.is_set() or self.given_up()
         return gone or self._wish is not Wish.GO or slug_of(party) in self._down
 
     def is_down(self, party: str) -> bool:
-        """Whether a hospital's machine is off for this run."""
+        """Whether a hospital's machine is off for this run, or the run is another worker's by now."""
         self._refresh()
-        return slug_of(party) in self._down
+        return self.is_lost() or slug_of(party) in self._down
 
     def _refresh(self) -> None:
         """Read the switches; a database that does not answer leaves them as they are (the lease decides then)."""

@@ -1,5 +1,6 @@
 """Which run is whose: claiming, and the lease that keeps a run ours."""
 
+import logging
 import threading
 import time
 from datetime import timedelta
@@ -12,6 +13,8 @@ from db.engine import session_scope
 from db.models import Run
 from db.models.federation import RunStatus
 from federated.dbstore.office import Office
+
+log = logging.getLogger(__name__)
 
 LEASE_S = 15.0
 HEARTBEAT_S = 3.0
@@ -50,14 +53,18 @@ def claim_run(office: Office) -> str | None:
 
 
 class Lease:
-    """Keeps a claimed run ours while the block runs: a thread renews it. A context manager.
+    """Keeps a claimed run ours while the block runs: a thread renews it. A context manager."""
 
-    Attributes:
-        lost: set when the run is no longer ours, or may not be.
-    """
+    def __init__(self, office: Office, run: str, *, since: float) -> None:
+        """Hold the lease of a run that `claim_run` returned.
 
-    def __init__(self, office: Office, run: str) -> None:
-        self.lost = threading.Event()
+        Args:
+            office: the worker's database side.
+            run: id of the run.
+            since: monotonic time before it was claimed.
+        """
+        self._taken = threading.Event()
+        self._good_until = since + LEASE_S
         self._office = office
         self._run = run
         self._ended = threading.Event()
@@ -73,8 +80,11 @@ class Lease:
         self._ended.set()
         self._thread.join()
 
+    def is_lost(self) -> bool:
+        """Whether the run is no longer ours, or may not be: also right after this process stood still for a while."""
+        return self._taken.is_set() or time.monotonic() > self._good_until
+
     def _renew(self) -> None:
-        good_until = time.monotonic() + LEASE_S
         while not self._ended.wait(HEARTBEAT_S):
             begun = time.monotonic()
             try:
@@ -83,10 +93,8 @@ class Lease:
                     ours = (col(Run.id) == self._run) & (col(Run.worker) == self._office.worker)
                     renewed = session.connection().execute(update(Run).where(ours).values(lease_until=until))
                 if renewed.rowcount != 1:
-                    self.lost.set()
+                    self._taken.set()
                     return
-                good_until = begun + LEASE_S
+                self._good_until = begun + LEASE_S
             except DatabaseUnavailable:
-                if time.monotonic() > good_until:
-                    self.lost.set()
-                    return
+                log.info("the lease of run %s could not be renewed", self._run)

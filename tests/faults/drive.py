@@ -99,6 +99,7 @@ class _Play:
 
     def __post_init__(self) -> None:
         self._begun = time.monotonic()
+        self._successor = self.fault.next if self.fault else None
         self._engine = make_engine(self.ground.direct_url)
 
     def play(self) -> Ran:
@@ -171,7 +172,8 @@ class _Play:
             if process.exitcode not in {0, -signal.SIGKILL}:
                 self.ran.problems.append(f"the worker ended by itself with status {process.exitcode}")
             if not any(one.is_alive() for one in self.own):
-                self._start(self.own, None)
+                self._start(self.own, self._successor)
+                self._successor = None
 
     def _take_database_away(self, kind: Kind) -> None:
         proxy, gate = self.ground.proxy, self.ground.post.gate

@@ -165,7 +165,7 @@ def _attempts(app: App, run: str, journal: Sequence[Note]) -> Iterator[str]:
         return
     newest, doubtful = 0, set[tuple[int, str]]()
     for note in journal:
-        if note.what is What.SENT:
+        if note.what is What.ASKED:
             if number[note.attempt] < newest:
                 doubtful.add((note.pid, note.step))
             newest = max(newest, number[note.attempt])
@@ -177,10 +177,10 @@ def _attempts(app: App, run: str, journal: Sequence[Note]) -> Iterator[str]:
 
 
 def _owners(journal: Sequence[Note]) -> Iterator[str]:
-    """Who has once been followed by another worker sends nothing more, so at most one owns the run at any time."""
+    """Who has once been followed by another worker asks nobody any more, so at most one owns the run at any time."""
     order: list[int] = []
     for note in journal:
-        if note.what is What.SENT and (not order or order[-1] != note.pid):
+        if note.what is What.ASKED and (not order or order[-1] != note.pid):
             order.append(note.pid)
     if len(order) != len(set(order)):
         yield f"workers took turns: {order}"

@@ -1,7 +1,7 @@
 """What can go wrong, where, and how a seed chooses: every fault is drawn from what an undisturbed run did."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -31,6 +31,7 @@ class Kind(StrEnum):
     KILLED_AFTER_COMMIT = "worker killed after a commit"
     MACHINE_RESTART = "machine restarted, lease in the future"
     STOPPED = "worker asked to end"
+    KILLED_TWICE = "worker killed, and its successor too"
     TWO_WORKERS = "two workers of one installation"
     TAKEN_OVER = "worker gone for good, another host takes over"
     STALLED = "worker stalled past its lease, then back"
@@ -110,6 +111,7 @@ class Fault:
         mode: aggregation mode of the run.
         mysql: on MySQL or MariaDB, else on SQLite.
         at: where: a message, or the `order`-th write of its kind.
+        next: what happens to the worker that is started next.
     """
 
     number: int
@@ -117,6 +119,7 @@ class Fault:
     mode: AggregationMode
     mysql: bool
     at: Note
+    next: "Fault | None" = None
 
 
 def draw(
@@ -155,8 +158,12 @@ def draw(
         mode = list(journals)[int(rng.choice(len(share), p=share))]
         points = _points(kind, journals[mode])
         on_mysql = mysql and (kind in ONLY_MYSQL or bool(rng.integers(2)))
-        at = points[int(rng.integers(len(points)))]
-        faults.append(Fault(number=number, kind=kind, mode=mode, mysql=on_mysql, at=at))
+        at = int(rng.integers(len(points)))
+        fault = Fault(number=number, kind=kind, mode=mode, mysql=on_mysql, at=points[at])
+        if kind is Kind.KILLED_TWICE:
+            later = points[int(rng.integers(at, len(points)))]
+            fault = replace(fault, next=replace(fault, kind=Kind.KILLED, at=later))
+        faults.append(fault)
     return faults
 
 

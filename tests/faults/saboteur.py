@@ -10,7 +10,7 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,25 +23,15 @@ import db.engine
 import federated.coordinator
 import federated.dbstore.queue
 import federated.worker
-from core.learning.orders import AGGREGATION, RunOptions
-from core.learning.run_events import FailureCode
 from core.learning.weights import Weights
 from core.settings import Mode, Settings
-from federated.answering import Answering
-from federated.dbstore import Switches
-from federated.hosting import Hosting
+from federated.aggregation.blind.fixed_point import Encoding
 from federated.ledger import FileLedger
-from federated.messages import MAX_MESSAGE_BYTES, Header, pack
-from federated.messages import Kind as MessageKind
-from federated.node import TrainingNode
+from federated.messages import Header, pack
 from federated.softmax import SoftmaxLearner
-from federated.transport.base import Delivery
-from federated.transport.inprocess import InProcessHost
-from federated.worker import Worker
-from security.encoding import Reader, decode
 from tests.faults.journal import Journal
+from tests.faults.machines import Machines, RememberingWorker, note_of
 from tests.faults.plan import AT_ANSWERS, AT_WRITES, Fault, Kind, Note, What
-from tests.federation import SLUGS
 
 SHORT_LEASE_S = 2.0
 SHORT_HEARTBEAT_S = 0.4
@@ -120,6 +110,7 @@ class _Saboteur:
 
     def __init__(self, post: Post, fault: Fault | None) -> None:
         self._gate = post.gate
+        self._numbers = post.secrets / _FILE_OF_SECRETS
         self._journal = Journal(post.journal)
         self._fault = fault
         self._commits = 0
@@ -130,7 +121,7 @@ class _Saboteur:
 
         def packed(header: Header, *arguments: Any, **options: Any) -> bytes:
             letter = pack(header, *arguments, **options)
-            saboteur.pass_by(_note(What.SENT, header, header.recipient))
+            saboteur.pass_by(note_of(What.SENT, header, header.recipient))
             return letter
 
         write_line = FileLedger._write
@@ -138,11 +129,12 @@ class _Saboteur:
         def write(ledger: FileLedger, line: str) -> None:
             saboteur.write_ledger(ledger, line, write_line)
 
-        _Host.saboteur = self
+        Machines.saboteur = self
         patch.object(federated.coordinator, "pack", packed).start()
         patch.object(FileLedger, "_write", write).start()
-        patch.object(federated.worker, "InProcessHost", _Host).start()
-        patch.object(federated.worker, "Worker", _Worker).start()
+        patch.object(Encoding, "quantise", _kept(Encoding.quantise, self._numbers)).start()
+        patch.object(federated.worker, "InProcessHost", Machines).start()
+        patch.object(federated.worker, "Worker", RememberingWorker).start()
         event.listen(Engine, "before_cursor_execute", self._before_write)
         event.listen(Engine, "commit", lambda _connection: self._at_write(What.COMMIT, Kind.KILLED_IN_COMMIT))
         event.listen(Session, "after_commit", lambda _session: self._after_commit())
@@ -203,7 +195,7 @@ class _Saboteur:
     def _happen(self, kind: Kind) -> None:
         self._fault = None
         self._journal.note(Note(what=What.HERE))
-        if kind in {Kind.KILLED, Kind.MACHINE_RESTART, Kind.TAKEN_OVER, Kind.DATABASE_LATE}:
+        if kind in {Kind.KILLED, Kind.MACHINE_RESTART, Kind.TAKEN_OVER, Kind.DATABASE_LATE, Kind.KILLED_TWICE}:
             os.kill(os.getpid(), signal.SIGKILL)
         elif kind is Kind.STALLED:
             os.kill(os.getpid(), signal.SIGSTOP)
@@ -214,75 +206,13 @@ class _Saboteur:
                 threading.Event().wait(0.005)
 
 
-class _Host(InProcessHost):
-    """The parties' machines, some of which fail."""
+def _kept(quantise: Callable[..., int], file: Path) -> Callable[..., int]:
+    """Note the words of each vector before they are masked."""
 
-    saboteur: _Saboteur
+    def quantise_and_keep(encoding: Encoding, values: Any, weight: float, out: Any) -> int:
+        clipped = quantise(encoding, values, weight, out)
+        with file.open("ab") as numbers:
+            numbers.write(out.tobytes())
+        return clipped
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._away: dict[str, int] = {}  # party -> the last round for which it is away
-
-    def _deliver(self, party: str, data: bytes) -> Delivery:
-        header = _header_of(data)
-        if party in self._away:
-            if header.round <= self._away[party]:
-                return Delivery(party=party, failure=FailureCode.DROPPED_OUT)
-            del self._away[party]
-            self._restart(party)
-        before = self.saboteur.pass_by(_note(What.ASKED, header, party))
-        if (kind := self.saboteur.strikes(before)) is not None:
-            self._fail(kind, header, party)
-            if kind is not Kind.NODE_HANGS:
-                return Delivery(party=party, failure=FailureCode.DROPPED_OUT)
-        delivery = super()._deliver(party, data)
-        replied = delivery.data is not None and _header_of(delivery.data).kind == MessageKind.REPLY
-        after = self.saboteur.pass_by(_note(What.ANSWERED, header, party, reply=replied))
-        if (kind := self.saboteur.strikes(after)) is not None:
-            self._fail(kind, header, party)
-            return Delivery(party=party, failure=FailureCode.DROPPED_OUT)
-        return delivery
-
-    def _fail(self, kind: Kind, header: Header, party: str) -> None:
-        if kind is Kind.NODE_HANGS:
-            while not self._lines.given_up():
-                threading.Event().wait(0.01)
-        elif kind is Kind.NODE_RESTART:
-            self._restart(party)
-        elif kind is Kind.NODE_BACK:
-            self._away[party] = header.round
-        elif kind in {Kind.NODE_AWAY, Kind.TWO_AWAY}:
-            self._away[party] = 10**6
-        if kind is Kind.TWO_AWAY:
-            slug = SLUGS[(SLUGS.index(party.partition(".")[0]) + 1) % len(SLUGS)]
-            self._away[f"{slug}.training"] = 10**6
-
-    def _restart(self, party: str) -> None:
-        """Put a party that has just opened its keys in the place of the one that is gone."""
-        self._parties[party] = _Worker.bring_up_again(party)
-
-
-class _Worker(Worker):
-    """Remembers how its parties were brought up."""
-
-    _last: "tuple[_Worker, Hosting, str, RunOptions, Switches]"
-
-    def _nodes(self, run: str, options: RunOptions, hosting: Hosting, switches: Switches) -> Iterator[TrainingNode]:
-        _Worker._last = (self, hosting, run, options, switches)
-        return super()._nodes(run, options, hosting, switches)
-
-    @staticmethod
-    def bring_up_again(party: str) -> Answering:
-        """Open a party's keys and data set anew."""
-        worker, hosting, run, options, switches = _Worker._last
-        if party == AGGREGATION:
-            return hosting.aggregation()
-        return next(node for node in Worker._nodes(worker, run, options, hosting, switches) if node.party == party)
-
-
-def _header_of(message: bytes) -> Header:
-    return Header.parse(decode(Reader(message).field(limit=MAX_MESSAGE_BYTES))[1])
-
-
-def _note(what: What, header: Header, party: str, *, reply: bool = False) -> Note:
-    return Note(what=what, run_round=header.round, attempt=header.attempt, step=header.step, party=party, reply=reply)
+    return quantise_and_keep

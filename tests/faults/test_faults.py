@@ -19,7 +19,7 @@ from tests.federation import tiny_data
 
 SEED = 3
 ON_SQLITE = (
-    Kind.KILLED,
+    Kind.KILLED_TWICE,
     Kind.KILLED_IN_COMMIT,
     Kind.KILLED_AFTER_COMMIT,
     Kind.MACHINE_RESTART,
@@ -90,8 +90,7 @@ def test_the_checks_find_what_does_not_hold(arena: Arena, undisturbed: Verdict) 
         party = undisturbed.journal[-1].party or "east.training"
         journal = [
             Note(what=What.SENT, attempt="a", pid=1),
-            Note(what=What.SENT, attempt="a", pid=2),
-            Note(what=What.SENT, attempt="a", pid=1),
+            *(Note(what=What.ASKED, attempt="a", pid=pid) for pid in (1, 2, 1)),
             Note(what=What.ANSWERED, attempt="a", step="train", party=party, reply=True),
             Note(what=What.ANSWERED, attempt="a", step="train", party=party, reply=True),
         ]

@@ -13,8 +13,8 @@ from core.clock import FixedClock
 from core.settings import Settings
 from core.studies import Study
 from federated.learner import Learner
+from federated.softmax import SoftmaxLearner
 from federated.worker import serve
-from tests.federation import SoftmaxLearner
 
 
 class WaitingLearner(SoftmaxLearner):
@@ -22,6 +22,7 @@ class WaitingLearner(SoftmaxLearner):
 
     def __init__(self, wait_before: int) -> None:
         """Remember N."""
+        super().__init__()
         self._left = wait_before
 
     def fit(self, *arguments: Any, **options: Any) -> Any:
