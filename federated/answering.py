@@ -94,7 +94,7 @@ class Answering(ABC):
             raise Refused(FailureCode.MESSAGE)
         kind, (reply, attachment) = self._reply(message)
         closing = reply.model_copy(update={"seconds": self._notary.watch.lap()})
-        return pack(header.answered(kind), closing, notary=self._notary, attachment=attachment)
+        return pack(header.answered(kind, self.party), closing, notary=self._notary, attachment=attachment)
 
     def _reply(self, message: Message) -> tuple[Kind, tuple[Reply, Attachment]]:
         header = message.header

@@ -104,7 +104,9 @@ def _open(
         state = decode_state(notary.open(sealed, context))
     except SealBroken as error:
         raise CheckpointRefused("its seal does not hold for this run and round") from error
-    _check_name(notary, state, weights_sha256)
+    with notary.watch.measuring(Task.CRYPTOGRAPHY):
+        if sha256_of_state(state) != weights_sha256:
+            raise CheckpointRefused("the weights or moments are not those that were announced")
     return state
 
 
@@ -115,7 +117,7 @@ def open_model(notary: Notary, model: Model, *, run: str, round_number: int) -> 
 
 
 def open_state(
-    notary: Notary, model: Model, *, run: str, round_number: int, known: ServerState | None = None
+    notary: Notary, model: Model, *, run: str, round_number: int, known: tuple[ServerState, str] | None = None
 ) -> tuple[ServerState, Lineage]:
     """Open a global model with its moments and verify its lineage.
 
@@ -124,7 +126,7 @@ def open_state(
         model: the sealed model with its lineage.
         run: run that it must be of.
         round_number: round that it must be of.
-        known: a state that the party holds already: nothing is opened, but it must be what the lineage names.
+        known: a state that the party has made itself, and its name: nothing is opened, but the names must be the same.
 
     Raises:
         CheckpointRefused: it is not the model of this run and round, or its seal or lineage does not hold.
@@ -142,8 +144,9 @@ def open_state(
     if (lineage.run, lineage.round) != (run, round_number):
         raise CheckpointRefused("its lineage states another run or round")
     if known is not None:
-        _check_name(notary, known, model.weights_sha256)
-        return known, lineage
+        if known[1] != model.weights_sha256:
+            raise CheckpointRefused("the weights or moments are not those that were announced")
+        return known[0], lineage
     state = _open(
         notary,
         model.sealed,
@@ -153,9 +156,3 @@ def open_state(
         sender=sealer_of(model.lineage),
     )
     return state, lineage
-
-
-def _check_name(notary: Notary, state: ServerState, weights_sha256: str) -> None:
-    with notary.watch.measuring(Task.CRYPTOGRAPHY):
-        if sha256_of_state(state) != weights_sha256:
-            raise CheckpointRefused("the weights or moments are not those that were announced")

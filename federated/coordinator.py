@@ -19,7 +19,19 @@ from federated.aggregation.base import Aggregation, Ask, Conversation, GlobalMod
 from federated.aggregation.registry import AGGREGATIONS
 from federated.board import Board, MemoryBoard
 from federated.failures import Interrupted, Refused, RoundFailed, code_of
-from federated.messages import NO_ATTACHMENT, Briefing, Header, Kind, Refusal, Reply, Step, pack, unpack
+from federated.messages import (
+    EVERYBODY,
+    NO_ATTACHMENT,
+    Briefing,
+    Header,
+    Kind,
+    Refusal,
+    Reply,
+    Request,
+    Step,
+    pack,
+    unpack,
+)
 from federated.notary import Notary
 from federated.store import AttemptOutcome, Ending, Event, RunStore
 from federated.timing import Task
@@ -191,17 +203,22 @@ class Coordinator:
         self._notary.hear(briefing.crl)
         sent: dict[str, int] = {}
 
+        header = self._header(play, question)
+        shared: tuple[Request, bool, bytes] | None = None
+
         def letters() -> Iterator[tuple[str, bytes]]:
+            nonlocal shared
             for party, request in question.requests.items():
-                header = self._header(play, question, party)
                 wanted = question.attached is None or party in question.attached
-                attachment = question.attachment if wanted else NO_ATTACHMENT
-                letter = pack(header, request, notary=self._notary, briefing=briefing, attachment=attachment)
-                sent[party] = len(letter)
-                yield party, letter
+                if shared is None or shared[0] is not request or shared[1] is not wanted:
+                    attachment = question.attachment if wanted else NO_ATTACHMENT
+                    letter = pack(header, request, notary=self._notary, briefing=briefing, attachment=attachment)
+                    shared = request, wanted, letter
+                sent[party] = len(shared[2])
+                yield party, shared[2]
 
         for delivery in self._transport.exchange(letters(), deadline_s=question.deadline_s):
-            party, reply = delivery.party, self._read(delivery, self._header(play, question, delivery.party), question)
+            party, reply = delivery.party, self._read(delivery, header, question)
             facts = {
                 "step": question.step.value,
                 "attempt": play.attempt,
@@ -225,9 +242,9 @@ class Coordinator:
             return delivery.failure or FailureCode.DROPPED_OUT
         try:
             message = unpack(delivery.data, notary=self._notary)
-            if message.header == header.answered(Kind.REFUSAL):
+            if message.header == header.answered(Kind.REFUSAL, delivery.party):
                 return message.parse(Refusal)
-            if message.header == header.answered(Kind.REPLY):
+            if message.header == header.answered(Kind.REPLY, delivery.party):
                 reply = message.parse(question.reply)
                 question.absorb(delivery.party, reply, message)
                 return reply
@@ -235,7 +252,7 @@ class Coordinator:
             return code_of(error)
         return FailureCode.MESSAGE
 
-    def _header(self, play: Play, question: Ask[Reply], party: str) -> Header:
+    def _header(self, play: Play, question: Ask[Reply]) -> Header:
         return Header(
             run=play.run,
             round=play.round,
@@ -243,7 +260,7 @@ class Coordinator:
             step=question.step.value,
             kind=Kind.REQUEST.value,
             sender=self._notary.party,
-            recipient=party,
+            recipient=EVERYBODY,
         )
 
     def _note(self, play: Play, party: str, reply: Reply, facts: Mapping[str, Any]) -> None:

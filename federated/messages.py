@@ -23,7 +23,11 @@ from security.context import Context, Purpose
 from security.encoding import Reader, decode, encode, framed
 
 VERSION = 2
+EVERYBODY = "*"
+"""Recipient of a request that is the same for all whom it is sent to, and so is signed once."""
 MAX_MESSAGE_BYTES = 256 * 2**20
+ATTEMPT = "^[0-9A-Za-z-]{1,64}$"
+"""What an attempt's id looks like: parties write it into their ledgers, where it must stay one word of one line."""
 _FIELDS = 4
 _BODY_FIELDS = 2
 
@@ -89,7 +93,7 @@ class Header(Wire):
 
     run: str
     round: int = Field(ge=0)
-    attempt: str
+    attempt: str = Field(pattern=ATTEMPT)
     step: str
     kind: str
     sender: str
@@ -107,9 +111,9 @@ class Header(Wire):
             attempt=self.attempt,
         )
 
-    def answered(self, kind: Kind) -> "Header":
-        """The header of the answer to this request."""
-        return self.model_copy(update={"kind": kind.value, "sender": self.recipient, "recipient": self.sender})
+    def answered(self, kind: Kind, party: str) -> "Header":
+        """The header of the answer of `party` to this request."""
+        return self.model_copy(update={"kind": kind.value, "sender": party, "recipient": self.sender})
 
 
 class Model(Wire):
@@ -325,7 +329,7 @@ def unpack(data: bytes, *, notary: Notary) -> Message:
     if not isinstance(parts, list) or len(parts) != _FIELDS or parts[0] != VERSION:
         raise Refused(FailureCode.MESSAGE)
     header, briefing, envelope = Header.parse(parts[1]), Briefing.parse(parts[2]), parts[3]
-    if not isinstance(envelope, bytes) or header.recipient != notary.party:
+    if not isinstance(envelope, bytes) or header.recipient not in {notary.party, EVERYBODY}:
         raise Refused(FailureCode.MESSAGE)
     notary.hear(briefing.crl)
     try:

@@ -1,6 +1,7 @@
 """One party's cryptography: signing, sealing and checking with its own identity, against its own trust, timed."""
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from core.clock import Clock
 from core.learning.orders import RunOptions, read_order
@@ -146,7 +147,7 @@ class Notary:
         wanted, chosen = set(parties), {}
         with self.watch.measuring(Task.CRYPTOGRAPHY):
             for der in certificates:
-                certificate = Certificate(der)
+                certificate = _parsed(der)
                 try:
                     if certificate.party in wanted:
                         self._trust.check(certificate, party=None, use=KeyUse.SEAL, at=self._clock.now())
@@ -154,3 +155,9 @@ class Notary:
                 except CertificateRefused:
                     continue
         return dict(sorted(chosen.items()))
+
+
+@lru_cache(maxsize=4096)
+def _parsed(der: bytes) -> Certificate:
+    """The certificate of these bytes; what it says is read once, whether it holds is asked each time."""
+    return Certificate(der)

@@ -185,6 +185,7 @@ def order_options(data: Mapping[str, DatasetArrays], study: Study, options: Simu
         combining=options.combining,
         server=options.server,
         seed=options.seed,
+        draw=str(options.seed),
     )
 
 

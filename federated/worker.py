@@ -39,6 +39,7 @@ from federated.coordinator import Coordinator
 from federated.dbstore import DbDirectory, DbRunStore, Lease, Office, Progress, Switches, claim_run
 from federated.hosting import DatasetFile, Hosting
 from federated.learner import KerasLearner, Learner
+from federated.memory import keep_large_buffers
 from federated.newest_list import NewestList
 from federated.node import TrainingNode
 from federated.notary import Notary
@@ -261,6 +262,7 @@ def serve(
     Raises:
         SettingsError, SecurityError: see `Worker`.
     """
+    keep_large_buffers()
     settings.run_dir.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(settings.run_dir / LOCK_NAME, timeout=_LOCK_WAIT_S):

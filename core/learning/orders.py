@@ -116,6 +116,7 @@ class RunOptions:
         training: local training of one round; its cosine spans all rounds.
         architecture: key of `core.learning.architectures.ARCHITECTURES`.
         seed: of the first weights, and with round and party of each node's shuffling.
+        draw: random text of the authority, from which each round's participants follow; nobody foresees them.
         start_from: SHA-256 of the signed lineage of the model to continue from; empty to start from new weights.
         combining: how updates become one; `blind` knows the mean only.
         server: what is done with the combined update.
@@ -132,6 +133,7 @@ class RunOptions:
     training: TrainingOptions = field(default_factory=TrainingOptions)
     architecture: str = DEFAULT_ARCHITECTURE
     seed: int = 0
+    draw: str = ""
     start_from: str = ""
     combining: Combining = field(default_factory=Combining)
     server: ServerOptions = field(default_factory=ServerOptions)
@@ -178,7 +180,7 @@ class RunOptions:
         """Return the parties that a round asks, sorted: the same for everybody who holds the order."""
         share = math.ceil(self.round_rules.participation * len(self.members))
         asked = max(share, self.minimum_members)
-        drawn = sorted(self.parties, key=lambda party: _draw(self.seed, round_number, party))
+        drawn = sorted(self.parties, key=lambda party: _drawn(self.draw, round_number, party))
         return tuple(sorted(drawn[:asked]))
 
     def member(self, party: str) -> Member:
@@ -217,8 +219,8 @@ class RunOptions:
             raise RunRefused("the run's options cannot be read") from error
 
 
-def _draw(seed: int, round_number: int, party: str) -> bytes:
-    return hashlib.sha256(f"participants/{seed}/{round_number}/{party}".encode()).digest()
+def _drawn(draw: str, round_number: int, party: str) -> bytes:
+    return hashlib.sha256(f"participants/{draw}/{round_number}/{party}".encode()).digest()
 
 
 def check_validation(study: Study, counts: Iterable[Sequence[int]]) -> None:

@@ -3,30 +3,36 @@
 Authorises nothing; `core.services.models` does that for people, set-up installs the shipped model.
 """
 
+import base64
+import hashlib
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlmodel import Session, col, select
 
 from core.diagnosis.bundle import ServingModel
 from core.diagnosis.checkpoint_file import seal_model
 from core.diagnosis.client import SealedModel
-from core.errors import CheckpointRefused, MemberRefused, NoModel
+from core.errors import CheckpointRefused, MemberRefused, NoModel, RunRefused
 from core.learning.lineage import (
+    BLIND,
     Lineage,
     check_chain,
     checkpoint_context,
     read_lineage,
     sign_lineage,
+    signers_needed,
 )
-from core.learning.orders import AGGREGATION, AUTHORITY, serving_party, training_party
+from core.learning.orders import AGGREGATION, AUTHORITY, read_order, serving_party, training_party
 from core.services.app import App
 from core.services.authority import authority_office
 from core.services.promotions import read_promotion, sign_promotion
 from core.studies import STUDIES, Study
 from db.blobs import get_blob, put_blob
-from db.models import Checkpoint, Hospital
+from db.models import Checkpoint, Hospital, Run
 from db.models.federation import CheckpointStatus
-from security.certificates import Certificate
+from security.certificates import Certificate, Trust
+from security.errors import SecurityError
 from security.identity import Identity
 from security.keys import KeyUse
 from security.sealing import seal
@@ -54,12 +60,32 @@ def verified_lineage(app: App, session: Session, row: Checkpoint) -> list[Lineag
         )
         if lineage.round != current.round_number or (lineage.mode != IMPORTED and lineage.run != current.run_id):
             raise CheckpointRefused("the stored row states another run or round than its lineage")
+        if lineage.mode == BLIND:
+            _check_order(session, lineage, trust, at)
         chain.append((current.lineage, lineage))
         if len(chain) > MAX_CHAIN:
             raise CheckpointRefused("the lineage does not end")
         current = session.get(Checkpoint, current.parent_id) if current.parent_id else None
     check_chain(chain)
     return [lineage for _, lineage in chain]
+
+
+def _check_order(session: Session, lineage: Lineage, trust: Trust, at: datetime) -> None:
+    """Hold what members signed against the authority's order: they are its members, and enough of them.
+
+    Raises:
+        CheckpointRefused: they are not, or the order is not the one that they signed for.
+    """
+    run = session.get(Run, lineage.run)
+    try:
+        order = base64.b64decode(str(run.options.get("order", "")) if run else "", validate=True)
+        options = read_order(order, run=lineage.run, study=lineage.study, trust=trust, at=at)
+    except (SecurityError, RunRefused, ValueError) as error:
+        raise CheckpointRefused("the order of its run does not hold") from error
+    asked = options.participants(lineage.round) if lineage.round else options.parties
+    known = set(lineage.members) <= set(asked) and len(lineage.members) >= signers_needed(len(asked))
+    if not known or lineage.order != hashlib.sha256(order).hexdigest():
+        raise CheckpointRefused("its members are not those of the order, or too few")
 
 
 def model_in_service(app: App, session: Session, study: Study) -> SealedModel:

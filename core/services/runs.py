@@ -5,12 +5,14 @@ that carries runs out is another process (`core.services.worker_process`).
 """
 
 import base64
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sqlmodel import Session, col, select
 
 from core.errors import InvalidInput, NotFound, RunRefused
+from core.learning.group_key import seal_group_key
 from core.learning.lineage import sha256_of_lineage
 from core.learning.orders import (
     MIN_MEMBERS,
@@ -21,6 +23,7 @@ from core.learning.orders import (
     sign_order,
     training_party,
 )
+from core.learning.run_choices import PrivacyOptions
 from core.learning.training import TrainingOptions
 from core.services import audit, worker_process
 from core.services.app import Actor, App
@@ -121,6 +124,7 @@ def start_run(
     minimum_members: int = MIN_MEMBERS,
     start_from: str | None = None,
     local_epochs: int = 3,
+    privacy: PrivacyOptions | None = None,
     architecture: str = "",
     seed: int = 0,
 ) -> str:
@@ -136,6 +140,7 @@ def start_run(
         minimum_members: a round with fewer of them fails.
         start_from: id of the finished model to continue from, or None for new weights.
         local_epochs: epochs at each hospital in each round.
+        privacy: differential privacy of local training, or None.
         architecture: network; the product's own by default.
         seed: of first weights and shuffling.
 
@@ -157,8 +162,10 @@ def start_run(
         chosen = _chosen(session, known, dataset_ids)
         if mode is AggregationMode.PLAIN and any(row.provenance is Provenance.CLINICAL for row, _ in chosen):
             raise RunRefused("clinical images are never trained on in plain mode")
-        for _, hospital in chosen:
-            app.certificate_of(training_party(hospital.slug), KeyUse.SIGN, session)
+        parties = [training_party(hospital.slug) for _, hospital in chosen]
+        for party in parties:
+            app.certificate_of(party, KeyUse.SIGN, session)
+        readers = [app.certificate_of(party, KeyUse.SEAL, session) for party in parties]
         check_validation(known, [row.class_counts.get("validation", [0] * len(known.classes)) for row, _ in chosen])
         options = RunOptions(
             study=known.code,
@@ -176,18 +183,21 @@ def start_run(
             minimum_members=minimum_members,
             training=TrainingOptions(epochs=local_epochs),
             seed=seed,
+            draw=secrets.token_hex(16),
+            privacy=privacy,
             start_from=_lineage_name(app, session, known, start_from),
         )
         if architecture:
             options = replace(options, architecture=architecture)
         with authority_office(app.settings, app.clock) as office:
             order = sign_order(options, run=run_id, signer=office.identity)
+            group = seal_group_key(run_id, study=known.code, signer=office.identity, members=readers)
         session.add(
             Run(
                 id=run_id,
                 study_code=known.code,
                 mode=mode.value,
-                options={**options.to_json(), "order": base64.b64encode(order).decode("ascii")},
+                options={**options.to_json(), "order": _text(order), "group": _text(group)},
                 rounds=rounds,
                 requested_by=actor.user_id,
                 created_at=app.clock.now(),
@@ -337,6 +347,10 @@ def _lineage_name(app: App, session: Session, study: Study, checkpoint_id: str |
         raise InvalidInput("the model is for another study")
     verified_lineage(app, session, row)
     return sha256_of_lineage(row.lineage)
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
 
 
 def _images(row: Dataset, part: str) -> int:

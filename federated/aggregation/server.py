@@ -80,4 +80,5 @@ def _adaptive(state: ServerState, combined: Mapping[str, NDArray[np.float64]], o
 
 
 def _moved(array: NDArray[np.float32], options: ServerOptions, direction: NDArray[np.float64]) -> NDArray[np.float32]:
-    return (array + options.learning_rate * direction).astype(np.float32)
+    step = direction if options.learning_rate == 1 else options.learning_rate * direction
+    return np.add(array, step).astype(np.float32)

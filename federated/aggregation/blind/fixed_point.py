@@ -126,8 +126,8 @@ class Encoding:
         buffer.fill(0)
         return clipped
 
-    def dequantise(self, words: NDArray[Any]) -> NDArray[np.float64]:
-        """Return what a sum of words, mod 2^word, stands for: float64 of the same length.
+    def dequantise(self, words: NDArray[Any], *, factor: float = 1.0) -> NDArray[np.float64]:
+        """Return `factor` times what a sum of words, mod 2^word, stands for: float64 of the same length.
 
         Raises:
             Refused: `SUM` when a guard bit is not zero: the group mask is not off, or the sum is not one of words.
@@ -135,7 +135,7 @@ class Encoding:
         if words.ndim != 1 or words.dtype != self.dtype:
             raise ValueError(f"{words.shape} of {words.dtype} is no vector of {self.dtype}")
         signed = words.view(f"i{self.word // 8}")
-        out, unit = np.empty(words.size), math.ldexp(1 / self.scale, -self.guard)
+        out, unit = np.empty(words.size), math.ldexp(factor / self.scale, -self.guard)
         for start in range(0, words.size, _BLOCK):
             block = signed[start : start + _BLOCK]
             if int(np.bitwise_or.reduce(block)) & ((1 << self.guard) - 1):

@@ -4,6 +4,7 @@ Secure aggregation after Bonawitz et al. 2017 (the protocol against an active se
 al. 2020, with a group mask beside. The object lives for one attempt; nothing of it is stored.
 """
 
+import hashlib
 import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
@@ -43,6 +44,7 @@ from security.encoding import decode, encode
 from security.errors import SecurityError
 from security.keystream import apply_masks
 from security.masking import MaskKey, ShareBox, TransportKey
+from security.signing import claims_of
 
 Words = NDArray[Any]
 """A vector of a sum: uint32 or uint64."""
@@ -88,6 +90,7 @@ class BlindMember:
         self._held: dict[str, tuple[Share, Share]] = {}
         self._upload_sha256 = b""
         self._stated: dict[str, bytes] = {}
+        self._agreements: dict[tuple[str, bytes], Agreement] = {}
 
     @property
     def neighbours(self) -> frozenset[str]:
@@ -120,9 +123,7 @@ class BlindMember:
             raise Refused(FailureCode.TOO_FEW)
         with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
             self._make_boxes()
-            commitments, boxes = self._share_out(holders)
-            place_of_seed = place(self._study, self._party, self.header, self.label, "seed")
-            dealing = Dealing(shares=commitments, seed=seed_sha256(self._seed, place_of_seed))
+            dealing, boxes = self._share_out(holders)
         self._dealings[self._party] = dealing
         return dealing.sign(self._notary, self.header, self.label), boxes
 
@@ -131,27 +132,31 @@ class BlindMember:
             if party != self._party:
                 self._boxes[party] = self._transport_key.box(advert.transport_key, info=self._info)
 
-    def _share_out(self, holders: list[str]) -> tuple[dict[str, tuple[bytes, bytes]], dict[str, bytes]]:
+    def _share_out(self, holders: list[str]) -> tuple[Dealing, dict[str, bytes]]:
         points = [self.circle.points[holder] for holder in holders]
         of_key, of_seed = (
             shamir.split(secret, threshold=self.circle.share_threshold, points=points)
             for secret in (self._mask_key.scalar(), self._seed)
         )
         commitments: dict[str, tuple[bytes, bytes]] = {}
-        boxes: dict[str, bytes] = {}
+        pairs: dict[str, tuple[Share, Share]] = {}
         for holder, point in zip(holders, points, strict=True):
             context = share_context(self._study, self._party, holder, self.header, self.label)
-            pair = (
+            pair = pairs[holder] = (
                 Share(value=of_key[point], salt=secrets.token_bytes(_SALT_BYTES)),
                 Share(value=of_seed[point], salt=secrets.token_bytes(_SALT_BYTES)),
             )
             commitments[holder] = (_commitment(pair[0], point, context), _commitment(pair[1], point, context))
-            if holder == self._party:
-                self._held[holder] = pair
-            else:
-                plain = encode([field for share in pair for field in (share.value, share.salt)])
-                boxes[holder] = self._boxes[holder].seal(plain, context=context)
-        return commitments, boxes
+        self._held[self._party] = pairs.pop(self._party)
+        seed = seed_sha256(self._seed, place(self._study, self._party, self.header, self.label, "seed"))
+        dealing = Dealing(shares=commitments, seed=seed)
+        name = hashlib.sha256(encode(dealing.model_dump())).digest()  # under the box's key as good as a signature
+        boxes: dict[str, bytes] = {}
+        for holder, pair in pairs.items():
+            plain = encode([name, *(field for share in pair for field in (share.value, share.salt))])
+            context = share_context(self._study, self._party, holder, self.header, self.label)
+            boxes[holder] = self._boxes[holder].seal(plain, context=context)
+        return dealing, boxes
 
     def receive(self, dealings: Mapping[str, bytes], boxes: Mapping[str, bytes]) -> list[str]:
         """Take over the neighbours' shares, each checked against what its dealer committed to.
@@ -170,24 +175,29 @@ class BlindMember:
                 continue
             if party not in self._adverts:
                 raise Refused(FailureCode.MESSAGE)
-            dealing = self._dealings[party] = self._read(Dealing, envelope, party)
             try:
                 with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
-                    self._held[party] = self._opened(party, dealing, boxes.get(party, b""))
+                    self._dealings[party], self._held[party] = self._opened(party, envelope, boxes.get(party, b""))
             except (SecurityError, Refused, ValueError, TypeError):
+                self._dealings[party] = self._read(Dealing, envelope, party)
                 wrong.append(party)
         if len(self._dealings) < self.circle.share_threshold:
             raise Refused(FailureCode.TOO_FEW)
         return wrong
 
-    def _opened(self, dealer: str, dealing: Dealing, box: bytes) -> tuple[Share, Share]:
+    def _opened(self, dealer: str, envelope: bytes, box: bytes) -> tuple[Dealing, tuple[Share, Share]]:
+        """Open a dealer's box; what it says of the dealing is the dealer's word, so that needs no signature here."""
         context = share_context(self._study, dealer, self._party, self.header, self.label)
-        key, key_salt, seed, seed_salt = decode(self._boxes[dealer].open(box, context=context))
+        name, key, key_salt, seed, seed_salt = decode(self._boxes[dealer].open(box, context=context))
+        _, payload = claims_of(envelope)
+        if hashlib.sha256(payload).digest() != name:
+            raise SecurityError("another dealing than the one that the shares came with")
+        dealing = Dealing.parse(decode(payload))
         pair = Share(value=key, salt=key_salt), Share(value=seed, salt=seed_salt)
         for share, commitment in zip(pair, dealing.shares.get(self._party, (b"", b"")), strict=True):
             point = self.circle.points[self._party]
             shamir.check(share.value, commitment, salt=share.salt, point=point, context=context)
-        return pair
+        return dealing, pair
 
     def mask(self, words: Words, *, base_sha256: str) -> tuple[bytes, Attachment]:
         """Mask a vector in place; returns the signed upload and the masked vector.
@@ -249,18 +259,26 @@ class BlindMember:
                 sets cannot both have so many, unless a third of the committee signs twice.
             SecurityError: an agreement is not its party's.
         """
-        signers = set()
-        for party, envelope in agreements.items():
-            if self._read(Agreement, envelope, party).survivors != survivors_sha256(self._stated):
-                raise Refused(FailureCode.SURVIVORS)
-            signers.add(party)
+        stated = survivors_sha256(self._stated)
+        signers = {party for party in agreements if self.agreement(party, agreements[party]).survivors == stated}
         agreed = signers & set(self._stated) & set(self.circle.committee)
-        if len(agreed) < self.circle.committee_needed:
+        if signers != set(agreements) or len(agreed) < self.circle.committee_needed:
             raise Refused(FailureCode.SURVIVORS)
         self.survivors = self._stated
         seeds = {party: pair[1] for party, pair in self._held.items() if party in self.survivors}
         keys = {party: pair[0] for party, pair in self._held.items() if party not in self.survivors}
         return seeds, keys
+
+    def agreement(self, party: str, envelope: bytes) -> Agreement:
+        """Return what a member agreed to; one envelope is verified once.
+
+        Raises:
+            SecurityError: it is not that party's.
+        """
+        key = party, envelope
+        if key not in self._agreements:
+            self._agreements[key] = self._read(Agreement, envelope, party)
+        return self._agreements[key]
 
     def leave_pairs(self) -> None:
         """Take the masks with members that dropped out off `remaining`, which is then this member's term of the sum."""

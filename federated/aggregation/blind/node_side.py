@@ -26,7 +26,7 @@ from federated.aggregation.blind.messages import (
 )
 from federated.aggregation.blind.payload import decode_sums, decode_update, encode_sums, encode_update
 from federated.aggregation.blind.statements import Label
-from federated.aggregation.blind.summing import SumSteps, Vector, same_attempt
+from federated.aggregation.blind.summing import GroupKeys, SumSteps, Vector, same_attempt
 from federated.aggregation.local import LocalWork
 from federated.aggregation.server import ServerState, step
 from federated.answering import Answers, Attached, Errand, handle
@@ -66,8 +66,9 @@ class BlindNode:
         self._work = work
         self._notary = work.notary
         self._local = LocalWork(work)
-        self._update = SumSteps(work.notary, work.ledger, Label.UPDATE, self._train, self._holds)
-        self._figures = SumSteps(work.notary, work.ledger, Label.FIGURES, self._evaluate)
+        key = GroupKeys(work.notary).of
+        self._update = SumSteps(work.notary, work.ledger, Label.UPDATE, self._train, key, self._holds)
+        self._figures = SumSteps(work.notary, work.ledger, Label.FIGURES, self._evaluate, key)
         self._base: _Weights | None = None
         self._after: _Weights | None = None
 
@@ -113,7 +114,7 @@ class BlindNode:
         """Open the global model, which must be of this very order; weights that the node made itself are not opened."""
         header, after = errand.header, self._after
         sealed = model.model_copy(update={"sealed": bytes(errand.attachment)})
-        known = after.state if after is not None and not sealed.sealed else None
+        known = (after.state, after.sha256) if after is not None and not sealed.sealed else None
         state, lineage = open_state(self._notary, sealed, run=header.run, round_number=header.round - 1, known=known)
         _check_origin(lineage, signers_of(model.lineage), errand.options, errand.order)
         parent = sha256_of_lineage(model.lineage)

@@ -38,9 +38,11 @@ def encode_update(delta: Weights, images: int, *, options: RunOptions, circle: C
         Refused: `NOT_FINITE`, or `WEIGHT` for no images or more than the order knows of.
     """
     encoding = update_encoding(options, circle)
-    flat = np.concatenate([array.ravel() for array in delta.values()])
-    words = np.empty(len(flat) + 1, encoding.dtype)
-    clipped = encoding.quantise(flat, images / _most_images(options, circle), words[:-1])
+    words = np.empty(sum(array.size for array in delta.values()) + 1, encoding.dtype)
+    weight, start, clipped = images / _most_images(options, circle), 0, 0
+    for array in delta.values():
+        clipped += encoding.quantise(array.ravel(), weight, words[start : start + array.size])
+        start += array.size
     words[-1] = encoding.count(images)
     return words, clipped
 
@@ -59,8 +61,7 @@ def decode_update(
     images = encoding.counted(int(words[-1]))
     if not 0 < images <= sum(options.member(party).images for party in circle.parties):
         raise Refused(FailureCode.WEIGHT)
-    mean = encoding.dequantise(words[:-1])
-    mean *= _most_images(options, circle) / images
+    mean = encoding.dequantise(words[:-1], factor=_most_images(options, circle) / images)
     cuts = np.cumsum([array.size for array in like.values()])[:-1]
     return _shaped(np.split(mean, cuts), like), images
 

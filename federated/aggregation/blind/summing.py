@@ -33,6 +33,7 @@ from federated.ledger import Ledger
 from federated.messages import Header
 from federated.notary import Notary
 from federated.timing import Task
+from security.certificates import Trust
 from security.errors import SealBroken
 
 Vector = tuple[Words, str, bytes]
@@ -53,6 +54,7 @@ class SumSteps:
         ledger: Ledger,
         label: Label,
         vector: Callable[[Errand, UploadRequest, Circle], Vector],
+        group_key: Callable[[Errand], bytes],
         holds: Callable[[], str] = str,
     ) -> None:
         """Prepare.
@@ -62,6 +64,7 @@ class SumSteps:
             ledger: remembers with whom a round was opened.
             label: which sum.
             vector: makes the node's vector when its upload is asked for.
+            group_key: opens the run's group key.
             holds: names the weights that the node holds, so that they need not be sent.
         """
         self._notary = notary
@@ -69,6 +72,7 @@ class SumSteps:
         self._label = label
         self._steps = STEPS[label]
         self._vector = vector
+        self._group_key = group_key
         self._holds = holds
         self._member: BlindMember | None = None
         self._verification: Verification | None = None
@@ -105,25 +109,13 @@ class SumSteps:
         self._member = self._verification = None
         if self._notary.party not in circle.parties:
             raise Refused(FailureCode.ORDER)
+        group_key = self._group_key(errand)
         with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
-            self._member = BlindMember(self._notary, errand.header, self._label, circle, self._group_key(errand))
+            self._member = BlindMember(self._notary, errand.header, self._label, circle, group_key)
             self._verification = Verification(self._member, self._notary)
         self._last = errand.header.step
         settled = self._ledger.settled(self._settled_name(errand.header), errand.header.round)
         return AdvertiseReply(advert=self._member.advertise(), holds=self._holds(), settled=list(settled))
-
-    def _group_key(self, errand: Errand) -> bytes:
-        try:
-            return open_group_key(
-                errand.message.briefing.group,
-                errand.header.run,
-                study=self._notary.study,
-                member=self._notary.identity,
-                trust=self._notary.trust,
-                at=self._notary.clock.now(),
-            )
-        except (SealBroken, RunRefused):
-            raise Refused(FailureCode.GROUP) from None
 
     def _deal(self, errand: Errand, request: DealRequest) -> DealReply:
         dealing, boxes = self._parts(errand, after=(self._steps.advertise,))[0].deal(request.adverts)
@@ -184,3 +176,30 @@ class SumSteps:
 def same_attempt(one: Header, other: Header) -> bool:
     """Return whether two headers are of the same run, round and attempt; a node that compares less can be misled."""
     return (one.run, one.round, one.attempt) == (other.run, other.round, other.attempt)
+
+
+class GroupKeys:
+    """Opens a run's group key for one member, once for each revocation list: a member revoked since makes it void."""
+
+    def __init__(self, notary: Notary) -> None:
+        self._notary = notary
+        self._opened: tuple[str, bytes, Trust, bytes] | None = None
+
+    def of(self, errand: Errand) -> bytes:
+        """Return the group key that came with a request.
+
+        Raises:
+            Refused: with `GROUP`, there is none, it is not for this member, or void.
+        """
+        run, sealed, trust = errand.header.run, errand.message.briefing.group, self._notary.trust
+        if self._opened is None or self._opened[:2] != (run, sealed) or self._opened[2] is not trust:
+            at = self._notary.clock.now()
+            try:
+                with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
+                    key = open_group_key(
+                        sealed, run, study=self._notary.study, member=self._notary.identity, trust=trust, at=at
+                    )
+            except (SealBroken, RunRefused):
+                raise Refused(FailureCode.GROUP) from None
+            self._opened = run, sealed, trust, key
+        return self._opened[3]

@@ -18,7 +18,6 @@ from federated.aggregation.blind.seeds import adds, mask_info, own_mask_key
 from federated.aggregation.blind.statements import (
     HASH_BYTES,
     Advert,
-    Agreement,
     Dealing,
     Digest,
     Sum,
@@ -64,9 +63,7 @@ class Verification:
         for party, envelope in agreements.items():
             if party not in circle.committee or party not in member.survivors:
                 raise Refused(FailureCode.SURVIVORS)
-            agreement = Agreement.read(
-                envelope, notary=self._notary, sender=party, header=member.header, label=member.label
-            )
+            agreement = member.agreement(party, envelope)
             if agreement.survivors != agreed:
                 raise Refused(FailureCode.SURVIVORS)
             self._coins[party] = agreement.coin
