@@ -130,6 +130,8 @@ def test_streamlit_and_tensorflow_stay_in_their_rooms(path: Path) -> None:
         if top in HEAVY:
             assert room in TENSORFLOW_ROOMS, f"{path}:{line}: {module} must not import {top}"
             assert not at_import, f"{path}:{line}: import {top} inside the function that needs it"
+        if top == "flwr":
+            assert module.startswith("federated.transport.flower."), f"{path}:{line}: Flower stays behind its transport"
         if top == "tinyec":
             assert room == "security", f"{path}:{line}: tinyec never leaves the self-test and the explainer"
 
