@@ -12,6 +12,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from core.errors import CheckpointRefused
+from core.learning.orders import survivors_needed
 from security.certificates import Trust
 from security.context import Context, Purpose
 from security.encoding import decode, encode
@@ -24,7 +25,6 @@ SIGNERS = ("aggregation", "authority")
 COMMITTEE = 64
 """Members that check, apply and sign a blind round: all of a smaller federation."""
 BLIND = "blind"
-_LEAST_SIGNERS = 3
 _MAX_SIGNERS = 256
 
 
@@ -81,7 +81,7 @@ def sign_lineage(lineage: Lineage, *, signer: Identity) -> bytes:
 
 def signers_needed(members: int) -> int:
     """Return how many of `members` must have signed a lineage of blind mode: more than two thirds of the committee."""
-    return max(_LEAST_SIGNERS, 2 * min(members, COMMITTEE) // 3 + 1)
+    return survivors_needed(min(members, COMMITTEE))
 
 
 def join_lineages(signed: Sequence[bytes]) -> bytes:

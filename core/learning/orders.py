@@ -42,6 +42,16 @@ MIN_MEMBERS = 3
 """Of a sum of two, each of the two can subtract its own part and has the other's."""
 
 
+def survivors_needed(members: int) -> int:
+    """Return how many of the members asked must survive a blind round or sign one set: more than 2/3, at least 3."""
+    return max(MIN_MEMBERS, 2 * members // 3 + 1)
+
+
+def asked_in_round(members: int, *, participation: float, minimum: int) -> int:
+    """Return how many of a run's members each round asks; `participation` is a share, `minimum` must finish it."""
+    return max(math.ceil(participation * members), minimum)
+
+
 def training_party(slug: str) -> str:
     """Return the party name of a hospital's training node."""
     return f"{slug}.training"
@@ -165,6 +175,11 @@ class RunOptions:
             raise RunRefused(f"the largest change of a weight must be above 0 and at most {MAX_CLIP:g}")
         if self.mode is AggregationMode.BLIND and self.combining.rule is not CombiningRule.MEAN:
             raise RunRefused("in blind mode nobody sees a single update, so updates can only be averaged")
+        if self.mode is AggregationMode.BLIND and self.minimum_members > survivors_needed(self.asked):
+            raise RunRefused(
+                f"in blind mode a round is finished by {survivors_needed(self.asked)} of {self.asked} hospitals, so "
+                f"it cannot be asked that {self.minimum_members} finish it"
+            )
         if self.combining.least_updates > self.minimum_members:
             raise RunRefused(
                 f"this combining rule with {self.combining.malicious} malicious members needs at least "
@@ -176,12 +191,16 @@ class RunOptions:
         """The members' training parties, sorted."""
         return tuple(member.party for member in self.members)
 
+    @property
+    def asked(self) -> int:
+        """How many members each round asks."""
+        participation = self.round_rules.participation
+        return asked_in_round(len(self.members), participation=participation, minimum=self.minimum_members)
+
     def participants(self, round_number: int) -> tuple[str, ...]:
         """Return the parties that a round asks, sorted: the same for everybody who holds the order."""
-        share = math.ceil(self.round_rules.participation * len(self.members))
-        asked = max(share, self.minimum_members)
         drawn = sorted(self.parties, key=lambda party: _drawn(self.draw, round_number, party))
-        return tuple(sorted(drawn[:asked]))
+        return tuple(sorted(drawn[: self.asked]))
 
     def member(self, party: str) -> Member:
         """Return one member.

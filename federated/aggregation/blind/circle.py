@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from core.learning.lineage import COMMITTEE
-from core.learning.orders import RunOptions
-from federated.aggregation.blind.graph import Plan, neighbours, plan, survivors_needed
+from core.learning.orders import RunOptions, survivors_needed
+from federated.aggregation.blind.graph import Plan, neighbours, plan
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.learning.lineage import COMMITTEE
+from core.learning.orders import MIN_MEMBERS, survivors_needed
 from core.learning.run_events import FailureCode
 from federated.failures import Refused
-
-_LEAST_SURVIVORS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +49,6 @@ class Plan:
         if self.complete and self.members <= COMMITTEE:
             return min(2 * self.share_threshold - self.members - 1, self.share_threshold - 2)
         return int(self.members * self.colluders)
-
-
-def survivors_needed(members: int) -> int:
-    """Return how many of the members asked must survive or sign one set: more than two thirds, at least 3."""
-    return max(_LEAST_SURVIVORS, 2 * members // 3 + 1)
 
 
 @cache
@@ -95,7 +89,7 @@ def plan(
     Raises:
         Refused: `TOO_FEW` for fewer than three members.
     """
-    if members < _LEAST_SURVIVORS:
+    if members < MIN_MEMBERS:
         raise Refused(FailureCode.TOO_FEW)
     if not (0 < colluders < 1 / 3 and 0 < drop_outs < 1):
         raise ValueError(f"no graph holds against {colluders} colluders and {drop_outs} drop-outs")

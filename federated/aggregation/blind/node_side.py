@@ -9,12 +9,11 @@ from datetime import datetime, timedelta
 
 from core.learning.lineage import Lineage, sha256_of_lineage, sign_lineage, signers_of
 from core.learning.metric_sums import summarise, summary_dict
-from core.learning.orders import AUTHORITY, AggregationMode, RunOptions
+from core.learning.orders import AUTHORITY, AggregationMode, RunOptions, survivors_needed
 from core.learning.run_events import FailureCode
 from core.learning.sum_checks import check_sums
 from federated.aggregation.base import NodeWork
 from federated.aggregation.blind.circle import Circle, witnesses
-from federated.aggregation.blind.graph import survivors_needed
 from federated.aggregation.blind.messages import (
     ApplyReply,
     ApplyRequest,

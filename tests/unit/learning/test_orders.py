@@ -7,6 +7,7 @@ import pytest
 
 from core.errors import RunRefused
 from core.learning.orders import AggregationMode, Member, RunOptions, serving_party, slug_of, training_party
+from core.learning.run_choices import RoundRules
 from core.learning.training import TrainingOptions
 
 OPTIONS = RunOptions(
@@ -21,6 +22,9 @@ OPTIONS = RunOptions(
     training=TrainingOptions(epochs=2),
     start_from="ab",
 )
+
+
+FIVE = tuple(Member(party=f"{slug}.training", dataset=slug, images=9, validation=9) for slug in "abcde")
 
 
 def test_options_survive_json_and_members_are_sorted() -> None:
@@ -38,6 +42,7 @@ def test_options_survive_json_and_members_are_sorted() -> None:
         ({"minimum_members": 2}, "each of two could work out"),
         ({"members": OPTIONS.members[:2]}, "2 hospitals were chosen"),
         ({"minimum_members": 4}, "3 hospitals were chosen"),
+        ({"members": FIVE, "minimum_members": 5, "mode": AggregationMode.BLIND}, "finished by 4 of 5"),
         ({"members": (*OPTIONS.members, OPTIONS.members[0])}, "once only"),
         ({"members": (*OPTIONS.members[:2], replace(OPTIONS.members[2], images=0))}, "no training images"),
         ({"members": (*OPTIONS.members[:2], replace(OPTIONS.members[2], validation=0))}, "no validation images"),
@@ -54,8 +59,15 @@ def test_json_that_is_no_order_is_refused(spoil: dict[str, object]) -> None:
         RunOptions.from_json({**OPTIONS.to_json(), **spoil})
 
 
+def test_every_round_asks_the_share_that_was_ordered_but_never_fewer_than_must_finish_it() -> None:
+    some = replace(OPTIONS, members=FIVE, round_rules=RoundRules(participation=0.7), draw="x")
+    assert [len(some.participants(number)) for number in (1, 2)] == [some.asked, some.asked] == [4, 4]
+    assert replace(some, minimum_members=5).asked == 5
+
+
 def test_each_mode_says_what_the_cloud_can_see() -> None:
     assert "read every hospital's update" in AggregationMode.PLAIN.visible_to_cloud
+    assert "neither a hospital's update nor the sum" in AggregationMode.BLIND.visible_to_cloud
     assert "sizes and times only" in AggregationMode.SEALED.visible_to_cloud
 
 

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.learning.lineage import COMMITTEE
+from core.learning.orders import survivors_needed
 from core.learning.run_events import FailureCode
-from federated.aggregation.blind.graph import Plan, neighbours, plan, survivors_needed, tail
+from federated.aggregation.blind.graph import Plan, neighbours, plan, tail
 from federated.failures import Refused
 
 TABLE = (10, 32, 64, 100, 200, 500, 1000, 2000, 5000)
