@@ -69,7 +69,7 @@ class Adding(Intake):
         Raises:
             Refused: with `SHARE`, a share is not the one that was dealt, of the wrong kind, or held back.
         """
-        dealers = {dealer for dealer in self._around(party) if party in self._dealt[dealer].shares}
+        dealers = {dealer for dealer in self._around(party) if party in self._dealt[dealer].holders}
         if set(reply.keys) | set(reply.seeds) != dealers - self._complaints[party]:
             raise Refused(FailureCode.SHARE)
         kinds = ((reply.keys, 0, False), (reply.seeds, 1, True))
@@ -87,7 +87,7 @@ class Adding(Intake):
         return set(self.dealings) & self._circle.closed(party)
 
     def _check_share(self, dealer: str, holder: str, share: Share, kind: int) -> None:
-        commitment = self._dealt[dealer].shares.get(holder, (b"", b""))[kind]
+        commitment = self._dealt[dealer].of(holder)[kind]
         context = share_context(self._notary.study, dealer, holder, self._header, self._label)
         try:
             with self._notary.watch.measuring(Task.CRYPTOGRAPHY):

@@ -149,7 +149,7 @@ class BlindMember:
             commitments[holder] = (_commitment(pair[0], point, context), _commitment(pair[1], point, context))
         self._held[self._party] = pairs.pop(self._party)
         seed = seed_sha256(self._seed, place(self._study, self._party, self.header, self.label, "seed"))
-        dealing = Dealing(shares=commitments, seed=seed)
+        dealing = Dealing.to(commitments, seed=seed)
         name = hashlib.sha256(encode(dealing.model_dump())).digest()  # under the box's key as good as a signature
         boxes: dict[str, bytes] = {}
         for holder, pair in pairs.items():
@@ -194,7 +194,7 @@ class BlindMember:
             raise SecurityError("another dealing than the one that the shares came with")
         dealing = Dealing.parse(decode(payload))
         pair = Share(value=key, salt=key_salt), Share(value=seed, salt=seed_salt)
-        for share, commitment in zip(pair, dealing.shares.get(self._party, (b"", b"")), strict=True):
+        for share, commitment in zip(pair, dealing.of(self._party), strict=True):
             point = self.circle.points[self._party]
             shamir.check(share.value, commitment, salt=share.salt, point=point, context=context)
         return dealing, pair

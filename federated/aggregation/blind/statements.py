@@ -6,7 +6,7 @@ A member reads others' statements only by `read`, which verifies signature, cert
 import hashlib
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Protocol, Self
 
 from pydantic import Field
 
@@ -20,6 +20,22 @@ from security.encoding import decode, encode
 Sha256 = Annotated[bytes, Field(min_length=32, max_length=32)]
 HASH_BYTES = 16
 Point = Annotated[bytes, Field(min_length=65, max_length=65)]
+
+
+class Checker(Protocol):
+    """Whoever checks signatures: a party's `Notary`, or an auditor without any key."""
+
+    @property
+    def study(self) -> str:
+        """Code of the study that what it checks is bound to."""
+        ...
+
+    def verify(self, envelope: bytes, context: Context) -> bytes:
+        """See `Notary.verify`."""
+        ...
+
+
+_SHA256_BYTES = 32
 
 
 class Label(StrEnum):
@@ -37,7 +53,7 @@ class Statement(Wire):
         return notary.sign(encode(self.model_dump()), self._context(notary.study, notary.party, header, label))
 
     @classmethod
-    def read(cls, envelope: bytes, *, notary: Notary, sender: str, header: Header, label: Label) -> Self:
+    def read(cls, envelope: bytes, *, notary: Checker, sender: str, header: Header, label: Label) -> Self:
         """Return what `sender` stated.
 
         Raises:
@@ -64,20 +80,29 @@ class Advert(Statement):
 
 
 class Dealing(Statement):
-    """Commitments: to both shares of each holder (of mask key, of own-mask seed), and to the seed itself."""
+    """Commitments: to both shares of each holder (of mask key, of own-mask seed), and to the seed itself.
 
-    shares: dict[str, tuple[Sha256, Sha256]]
+    `commitments` holds the holders' pairs one after the other, each SHA-256.
+    """
+
+    holders: list[str]
+    commitments: bytes
     seed: Sha256
 
     @classmethod
-    def parse(cls, value: object) -> Self:
-        """See `Wire.parse`; CBOR has lists where the model has pairs."""
-        if isinstance(value, dict) and isinstance(value.get("shares"), dict):
-            pairs = {
-                holder: tuple(pair) if isinstance(pair, list) else pair for holder, pair in value["shares"].items()
-            }
-            value = {**value, "shares": pairs}
-        return super().parse(value)
+    def to(cls, pairs: Mapping[str, tuple[bytes, bytes]], *, seed: bytes) -> Self:
+        """Return the dealing with these commitments by holder."""
+        joined = b"".join(commitment for pair in pairs.values() for commitment in pair)
+        return cls(holders=list(pairs), commitments=joined, seed=seed)
+
+    def of(self, holder: str) -> tuple[bytes, bytes]:
+        """Return the commitments to a holder's shares; empty ones, which nothing meets, if it has none."""
+        try:
+            start = 2 * _SHA256_BYTES * self.holders.index(holder)
+        except ValueError:
+            return b"", b""
+        middle = start + _SHA256_BYTES
+        return self.commitments[start:middle], self.commitments[middle : middle + _SHA256_BYTES]
 
 
 class Upload(Statement):
