@@ -24,12 +24,13 @@ from db import migrate
 from db.engine import make_engine, read_scope, session_scope
 from db.models import Run, User
 from tests.conftest import copy_rows, empty_tables
+from tests.faults.plan import DEADLINE_S
 from tests.faults.proxy import Proxy
 from tests.faults.saboteur import Post
 from tests.integration.runs_support import give_data
 
 ROUNDS = 2
-RULES = RoundRules(deadline_s=2.0, tries=3)
+RULES = RoundRules(deadline_s=DEADLINE_S, tries=3)
 CERTIFICATE_DAYS = 3650
 
 

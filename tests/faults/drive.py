@@ -20,14 +20,14 @@ from db.models import Run
 from db.models.federation import RunStatus
 from tests.faults.arena import Arena, Ground
 from tests.faults.invariants import Ran, check, rounds_of
-from tests.faults.journal import read
+from tests.faults.journal import has_struck, read
 from tests.faults.plan import ONLY_MYSQL, Fault, Kind, Note, What
 from tests.faults.saboteur import ANOTHER_LIVES, SHORT_LEASE_S, Post, work
 
 PATIENCE_S = 90.0
 SHORT_OUTAGE_S = 3.0
 LONG_OUTAGE_S = 30.0
-_TICK_S = 0.02
+_TICK_S = 0.05
 _ENDED = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.PAUSED, RunStatus.ABORTED)
 _CONTEXT = get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.faults.saboteur"])
@@ -144,7 +144,7 @@ class _Play:
         """Bring about what happens from outside, once the worker has come to the fault's point."""
         if self.ran.fired or self.fault is None:
             return
-        if not any(note.what is What.HERE for note in read(self.ground.post.journal)):
+        if not has_struck(self.ground.post.journal):
             return
         self.ran.fired = True
         kind = self.fault.kind
@@ -156,6 +156,7 @@ class _Play:
         elif kind is Kind.TWO_WORKERS:
             self._start(self.own, None)
         elif kind is Kind.DATABASE_LATE:
+            self._join(self.own)
             self._take_database_away(kind)
         elif kind in {Kind.TAKEN_OVER, Kind.STALLED}:
             self._start(self.others, None, self.ground.other_host())

@@ -28,6 +28,11 @@ class Journal:
         return full
 
 
+def has_struck(file: Path) -> bool:
+    """Tell whether a journal notes that the fault has happened."""
+    return file.exists() and f'"what": "{What.HERE}"'.encode() in file.read_bytes()
+
+
 def read(file: Path) -> list[Note]:
     """Return the notes of a journal in the order in which they were written."""
     if not file.exists():

@@ -1,6 +1,7 @@
 """The parties' machines in the worker's process, some of which fail: what is asked and answered is noted here."""
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ from federated.transport.base import Delivery
 from federated.transport.inprocess import InProcessHost
 from federated.worker import Worker
 from security.encoding import Reader, decode
-from tests.faults.plan import Kind, Note, What
+from tests.faults.plan import DEADLINE_S, Kind, Note, What
 from tests.federation import SLUGS
 
 
@@ -65,6 +66,7 @@ class Machines(InProcessHost):
 
     def _fail(self, kind: Kind, header: Header, party: str) -> None:
         if kind is Kind.NODE_HANGS:
+            self._lines.now = lambda: time.monotonic() + 2 * DEADLINE_S
             while not self._lines.given_up():
                 threading.Event().wait(0.01)
         elif kind is Kind.NODE_RESTART:

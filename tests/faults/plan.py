@@ -64,6 +64,8 @@ AT_ANSWERS = frozenset(
     {Kind.NODE_CRASH, Kind.NODE_RESTART, Kind.NODE_HANGS, Kind.NODE_AWAY, Kind.NODE_BACK, Kind.TWO_AWAY}
 )
 TRAINING_STEPS = (Step.TRAIN.value, Step.UPLOAD.value)
+DEADLINE_S = 3600.0
+"""Of a training, by a clock that only a hanging node moves: a slow machine makes nobody late."""
 FEW = frozenset({Kind.LONG_OUTAGE})
 """Kinds that take half a minute each; one in so many of the others."""
 FEW_IN = 40

@@ -33,9 +33,9 @@ from tests.faults.journal import Journal
 from tests.faults.machines import Machines, RememberingWorker, note_of
 from tests.faults.plan import AT_ANSWERS, AT_WRITES, Fault, Kind, Note, What
 
-SHORT_LEASE_S = 2.0
-SHORT_HEARTBEAT_S = 0.4
-SHORT_BUSY_S = 1
+SHORT_LEASE_S = 4.0
+SHORT_HEARTBEAT_S = 0.5
+SHORT_BUSY_S = 2
 SHORT_POLL_S = 0.1
 ANOTHER_LIVES = 3
 _WRITES = ("INSERT", "UPDATE", "DELETE")
