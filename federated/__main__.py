@@ -37,7 +37,7 @@ def simulate(  # noqa: PLR0917 - typer makes them options
     out: Annotated[Path, typer.Option(help="Folder for result.json, split.json and checkpoint.sealed.")],
     hospitals: Annotated[int, typer.Option(min=MIN_MEMBERS)] = 4,
     rounds: Annotated[int, typer.Option(min=1)] = 5,
-    mode: Annotated[AggregationMode, typer.Option()] = AggregationMode.SEALED,
+    mode: Annotated[AggregationMode, typer.Option()] = AggregationMode.BLIND,
     seed: Annotated[int, typer.Option()] = 0,
     study: Annotated[str, typer.Option(help="Name of the study.")] = "leukemia",
     local_epochs: Annotated[int, typer.Option(min=1, help="Epochs at each hospital in each round.")] = 3,

@@ -47,7 +47,7 @@ class SimulationOptions:
 
     hospitals: int = 4
     rounds: int = 5
-    mode: AggregationMode = AggregationMode.SEALED
+    mode: AggregationMode = AggregationMode.BLIND
     seed: int = 0
     assignment: Assignment = "patients"
     alpha: float = 0.5
