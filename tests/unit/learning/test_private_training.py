@@ -170,7 +170,9 @@ def test_the_noise_has_its_stated_deviation(
     images, labels, units = cells
     seen: list[np.ndarray] = []
     monkeypatch.setattr(
-        trainer, "_descend", lambda gradients, *_: seen.append(np.concatenate([*map(np.ravel, gradients)]))
+        trainer._steps(PrivateWeights.ALL),
+        "descend",
+        lambda gradients, *_: seen.append(np.concatenate([*map(np.ravel, gradients)])),
     )
     privacy = PrivacyOptions(noise_multiplier=3.0, clip_norm=0.01, sampling_rate=0.25)
 
