@@ -7,8 +7,8 @@ What is measured, fixed before the code:
 - `cryptography_share`: seconds that coordinator and nodes spent on signing, checking, sealing, sharing, masking,
   hashing and adding, by the duration of the run (`--rounds` rounds of `blind`, `--hospitals` hospitals, this machine).
 - `largest_difference`: of any weight after one round of `blind` from that after one round of `plain`. Both start from
-  the same weights, and the nodes' trainings are the same to the bit, so only the fixed point and the rounding to float32
-  lie between them.
+  the same weights, and the nodes' trainings are the same to the bit, so only fixed point and rounding to float32 lie
+  between them.
 - `bound`: what the fixed point may cost at most (`Encoding.mean_error` with the round's images), plus one half of
   float32's spacing at the largest weight for each of the two roundings to float32.
 """
