@@ -1,0 +1,339 @@
+"""Members that lie: the lie is found, the liar is named, and where it can be done without it the round goes on."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from core.learning.lineage import Lineage, join_lineages, read_lineage, sign_lineage
+from core.learning.weights import Weights
+from core.studies import LEUKEMIA
+from federated.aggregation.blind import messages as blind
+from federated.aggregation.blind.member import BlindMember
+from federated.aggregation.blind.statements import Advert, Digest, Upload, encoded
+from federated.aggregation.server import ServerState
+from federated.checkpoints import seal_state
+from federated.messages import Model, Step, Wire
+from security.certificates import Certificate
+from tests.federation import RUN, Federation
+from tests.integration.blind.cloud import Cloud, Hook, fresh, read
+
+EAST, NORTH, SOUTH, UPPER, WEST = (f"{slug}.training" for slug in ("east", "north", "south", "upper", "west"))
+
+
+def lying(change: Callable[[Wire, bytes], tuple[Wire, bytes]], *liars: str) -> Hook:
+    """A hook by which `liars` (south, if none are named) answer otherwise than their nodes would."""
+    parties = liars or (SOUTH,)
+    return lambda party, body, attachment: change(body, attachment) if party in parties else (body, attachment)
+
+
+# --- shares --------------------------------------------------------------------------------------------------------
+
+
+def spoilt_value(share: blind.Share) -> blind.Share:
+    """A share with one bit turned."""
+    return share.model_copy(update={"value": bytes([share.value[0], share.value[1] ^ 1]) + share.value[2:]})
+
+
+def other_salt(share: blind.Share) -> blind.Share:
+    """A share with another salt."""
+    return share.model_copy(update={"salt": bytes(16)})
+
+
+def short(share: blind.Share) -> blind.Share:
+    """A share that is too short."""
+    return share.model_copy(update={"value": share.value[:-1]})
+
+
+@pytest.mark.parametrize("spoil", [spoilt_value, other_salt, short])
+def test_a_corrupted_share_is_found_and_its_holder_is_blamed(
+    cloud: Cloud, spoil: Callable[[blind.Share], blind.Share]
+) -> None:
+    def corrupt(body: blind.UnmaskReply, attachment: bytes) -> tuple[Wire, bytes]:
+        return body.model_copy(update={"seeds": {**body.seeds, EAST: spoil(body.seeds[EAST])}}), attachment
+
+    cloud.answering[Step.UNMASK] = lying(corrupt)  # type: ignore[arg-type]
+    assert cloud.play() == "finished", cloud.federation.store.reason
+    assert cloud.failures(Step.UNMASK) == {SOUTH: "share"}
+
+
+def test_a_share_of_the_wrong_kind_is_not_taken(cloud: Cloud) -> None:
+    def swapped(body: blind.UnmaskReply, attachment: bytes) -> tuple[Wire, bytes]:
+        seeds = dict(body.seeds)
+        return body.model_copy(update={"keys": {EAST: seeds.pop(EAST)}, "seeds": seeds}), attachment
+
+    cloud.answering[Step.UNMASK] = lying(swapped)  # type: ignore[arg-type]
+    assert cloud.play() == "finished"
+    assert cloud.failures(Step.UNMASK) == {SOUTH: "share"}
+
+
+def test_shares_that_are_held_back_are_missed_at_once(cloud: Cloud) -> None:
+    def fewer(body: blind.UnmaskReply, attachment: bytes) -> tuple[Wire, bytes]:
+        seeds = {party: share for party, share in body.seeds.items() if party != EAST}
+        return body.model_copy(update={"seeds": seeds}), attachment
+
+    cloud.answering[Step.UNMASK] = lying(fewer)  # type: ignore[arg-type]
+    assert cloud.play() == "finished"
+    assert cloud.failures(Step.UNMASK) == {SOUTH: "share"}
+
+
+def boxes_for(*holders: str) -> Hook:
+    """South's shares for `holders` are not what it committed to."""
+
+    def spoil(body: blind.DealReply, attachment: bytes) -> tuple[Wire, bytes]:
+        boxes = {holder: bytes(len(box)) if holder in holders else box for holder, box in body.boxes.items()}
+        return body.model_copy(update={"boxes": boxes}), attachment
+
+    return lying(spoil)  # type: ignore[arg-type]
+
+
+def test_a_dealer_cannot_shut_out_a_member_by_giving_it_a_wrong_share(cloud: Cloud) -> None:
+    cloud.answering[Step.DEAL] = boxes_for(WEST)
+    assert cloud.play() == "finished", cloud.federation.store.reason
+    assert cloud.replies(Step.UPLOAD)[WEST].refused == {SOUTH: "share"}
+    assert set(cloud.federation.store.models[1].members) == {EAST, NORTH, SOUTH, WEST}
+
+
+def test_a_dealer_whose_shares_too_many_find_wrong_is_blamed(cloud: Cloud) -> None:
+    cloud.answering[Step.DEAL] = boxes_for(EAST, NORTH, WEST)
+    assert cloud.play() == "failed"
+    assert cloud.failures(Step.DEAL) == {SOUTH: "share"}
+    assert cloud.federation.store.reason == "Too few shares came back to take the masks of south.training off."
+
+
+@pytest.mark.parametrize("secret", ["seed", "key"])
+def test_a_dealer_whose_shares_are_those_it_committed_to_but_of_another_secret_is_blamed(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    honest = BlindMember._share_out
+
+    def share_out(self: BlindMember, holders: list[str]) -> object:
+        dealt = honest(self, holders)
+        if self._party == SOUTH:
+            self._seed = secrets.token_bytes(32)
+        return dealt
+
+    def other_scalar(self: BlindMember, holders: list[str]) -> object:
+        if self._party != SOUTH:
+            return honest(self, holders)
+        kept, self._mask_key = self._mask_key, type(self._mask_key).generate()
+        dealt = honest(self, holders)
+        self._mask_key = kept
+        return dealt
+
+    monkeypatch.setattr(BlindMember, "_share_out", share_out if secret == "seed" else other_scalar)
+    if secret == "key":  # then it matters when south drops out
+        cloud.asking[Step.UPLOAD] = lambda party, body, attachment: None if party == SOUTH else (body, attachment)
+    assert cloud.play() == "failed"
+    assert cloud.federation.store.reason == "The shares that south.training dealt do not fit together."
+
+
+# --- statements ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("field", ["mask_key", "transport_key"])
+@pytest.mark.parametrize("key", [b"\4" + bytes(64), b"\2" + bytes(64), "north's"])
+def test_keys_that_are_none_or_another_members_are_not_passed_on(cloud: Cloud, field: str, key: bytes | str) -> None:
+    """Whoever was given them could not go on."""
+
+    def unusable(body: blind.AdvertiseReply, attachment: bytes) -> tuple[Wire, bytes]:
+        stated = read(Advert, body.advert)
+        taken = (
+            key if isinstance(key, bytes) else getattr(read(Advert, cloud.replies("advertise")[NORTH].advert), field)
+        )
+        signed = cloud.sign(stated.model_copy(update={field: taken}), SOUTH, cloud.header(SOUTH, Step.ADVERTISE))
+        return body.model_copy(update={"advert": signed}), attachment
+
+    cloud.answering[Step.ADVERTISE] = lying(unusable)  # type: ignore[arg-type]
+    assert cloud.play() == "finished", cloud.federation.store.reason
+    assert cloud.failures(Step.ADVERTISE) == {SOUTH: "message"}
+
+
+def test_an_upload_that_claims_another_base_is_left_out(cloud: Cloud) -> None:
+    def claimed(body: blind.UploadReply, attachment: bytes) -> tuple[Wire, bytes]:
+        stated = read(Upload, body.upload).model_copy(update={"base_sha256": "0" * 64})
+        signed = cloud.sign(stated, SOUTH, cloud.header(SOUTH, Step.UPLOAD))
+        return body.model_copy(update={"upload": signed}), attachment
+
+    cloud.answering[Step.UPLOAD] = lying(claimed)  # type: ignore[arg-type]
+    assert cloud.play() == "finished"
+    assert cloud.failures(Step.UPLOAD) == {SOUTH: "update-shape"}
+
+
+def test_a_random_value_that_was_not_committed_to_is_not_passed_on(cloud: Cloud) -> None:
+    cloud.answering[Step.REVEAL] = lying(lambda _body, attachment: (blind.RevealReply(coin=bytes(32)), attachment))
+    assert cloud.play() == "finished", cloud.federation.store.reason
+    assert cloud.failures(Step.REVEAL) == {SOUTH: "sum"}
+
+
+def test_a_member_that_lies_about_its_own_hash_stops_the_round_and_is_named(cloud: Cloud) -> None:
+    def lie(body: blind.HashReply, attachment: bytes) -> tuple[Wire, bytes]:
+        stated = read(Digest, body.digest)
+        false = Digest(point=stated.point, digest=encoded(int.from_bytes(stated.digest) ^ 1))
+        return blind.HashReply(digest=cloud.sign(false, SOUTH, cloud.header(SOUTH, Step.HASH))), attachment
+
+    cloud.answering[Step.HASH] = lying(lie)  # type: ignore[arg-type]
+    assert cloud.play() == "failed"
+    assert set(cloud.refusals(Step.APPLY).values()) == {"sum"}
+    assert cloud.failures(Step.HASH) == {SOUTH: "sum"}
+    assert cloud.federation.store.reason.endswith("Hashes that are not of what was uploaded: south.training.")
+
+
+def test_a_hash_at_another_point_is_not_taken_and_the_liar_counts_as_departed(cloud: Cloud) -> None:
+    def elsewhere(body: blind.HashReply, attachment: bytes) -> tuple[Wire, bytes]:
+        stated = read(Digest, body.digest).model_copy(update={"point": encoded(5)})
+        return blind.HashReply(digest=cloud.sign(stated, SOUTH, cloud.header(SOUTH, Step.HASH))), attachment
+
+    cloud.answering[Step.HASH] = lying(elsewhere)  # type: ignore[arg-type]
+    assert cloud.play() == "finished", cloud.federation.store.reason
+    assert cloud.failures(Step.HASH) == {SOUTH: "sum"}
+
+
+def test_one_member_that_claims_an_earlier_attempt_shuts_nobody_out(cloud: Cloud) -> None:
+    cloud.answering[Step.ADVERTISE] = lying(
+        lambda body, attachment: (body.model_copy(update={"settled": [EAST, NORTH, SOUTH]}), attachment)
+    )
+    assert cloud.play() == "finished"
+    assert set(cloud.federation.store.models[1].members) == {EAST, NORTH, SOUTH, WEST}
+
+
+# --- models and lineages -------------------------------------------------------------------------------------------
+
+
+def restated(cloud: Cloud, signer: str, reply: blind.LineageReply, **changes: object) -> bytes:
+    """A lineage like the one in a reply, but for `changes`, signed by a member."""
+    federation = cloud.federation
+    lineage = read_one(federation, reply)
+    return sign_lineage(replace(lineage, **changes), signer=federation.identities[signer])  # type: ignore[arg-type]
+
+
+def read_one(federation: Federation, reply: blind.LineageReply) -> Lineage:
+    """What a single member stated."""
+    import json  # noqa: PLC0415
+
+    from security.signing import claims_of  # noqa: PLC0415
+
+    values = json.loads(claims_of(reply.lineage)[1])
+    return Lineage(**{**values, "members": tuple(values["members"])})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"metrics": {}}, {"members": (SOUTH,)}, {"parent": ""}, {"round": 2}, {"weights_sha256": "0" * 64}]
+)
+def test_a_member_that_signs_another_lineage_is_left_out(cloud: Cloud, changes: dict[str, object]) -> None:
+    def other(body: blind.LineageReply, attachment: bytes) -> tuple[Wire, bytes]:
+        return body.model_copy(update={"lineage": restated(cloud, SOUTH, body, **changes)}), attachment
+
+    cloud.answering[Step.FIGURES_TALLY] = lying(other)  # type: ignore[arg-type]
+    assert cloud.play() == "finished", cloud.federation.store.reason
+    wire = cloud.federation.store.models[1].wire
+    trust, now = cloud.federation.keys.trust(), cloud.federation.clock.now()
+    lineage = read_lineage(wire.lineage, study=LEUKEMIA.code, weights_sha256=wire.weights_sha256, trust=trust, at=now)
+    assert (lineage.round, len(lineage.members), len(lineage.metrics) > 3) == (1, 4, True)
+
+
+def test_a_lineage_whose_signature_does_not_hold_is_not_joined_with_the_others(cloud: Cloud) -> None:
+    """It would have made the stored model unreadable for everybody."""
+
+    def broken(body: blind.LineageReply, attachment: bytes) -> tuple[Wire, bytes]:
+        return body.model_copy(update={"lineage": restated(cloud, EAST, body)}), attachment
+
+    for step in (Step.BEGIN, Step.FIGURES_TALLY):
+        cloud.answering[step] = lying(broken)  # type: ignore[arg-type]
+    assert cloud.play() == "finished", cloud.federation.store.reason
+    assert cloud.failures(Step.FIGURES_TALLY) == cloud.failures(Step.BEGIN) == {SOUTH: "checkpoint"}
+
+
+def other_weights(cloud: Cloud) -> Weights:
+    """Weights that no round made."""
+    return cloud.federation.learner.initial(99)
+
+
+def test_weights_that_are_not_those_that_were_agreed_on_open_for_nobody(
+    federation_of: Callable[..., Federation],
+) -> None:
+    """The member that is asked to seal the model of round 1 seals another one."""
+    federation = federation_of(rounds=2)
+    cloud = fresh(federation)
+
+    def another(party: str, body: Wire, attachment: bytes) -> tuple[Wire, bytes]:
+        if cloud.carried[-1].header.round == 0:
+            return body, attachment
+        recipients = [Certificate(der) for der in cloud.authority().certificates]
+        sealed, _ = seal_state(
+            federation.notary(party),
+            ServerState(weights=other_weights(cloud)),
+            run=RUN,
+            round_number=1,
+            recipients=[one for one in recipients if one.party in federation.options.parties],
+        )
+        return body, sealed
+
+    cloud.answering[Step.SEAL] = another
+    cloud.asking[Step.UPLOAD] = lambda party, body, attachment: (
+        (body, federation.store.models[1].wire.sealed)
+        if party == WEST and len(federation.store.models) == 2
+        else (body, attachment)
+    )
+    assert cloud.play() == "failed"
+    assert cloud.refusals(Step.UPLOAD) == {WEST: "checkpoint"}
+    assert set(cloud.refusals(Step.EXPORT).values()) == {"checkpoint"}
+    assert federation.store.served is None
+
+
+def forged(cloud: Cloud, signers: tuple[str, ...], sealer: str, **changes: object) -> Model:
+    """A model of round 0 that only `signers` vouch for."""
+    federation = cloud.federation
+    reply = cloud.replies(Step.BEGIN)[EAST]
+    state = ServerState(weights=other_weights(cloud))
+    recipients = [federation.keys.certificate(party) for party in federation.options.parties]
+    sealed, sha256 = seal_state(federation.notary(sealer), state, run=RUN, round_number=0, recipients=recipients)
+    lineage = replace(read_one(federation, reply), weights_sha256=sha256, **changes)  # type: ignore[arg-type]
+    signed = [sign_lineage(lineage, signer=federation.identities[party]) for party in signers]
+    wire = join_lineages(signed) if len(signed) > 1 else signed[0]
+    return Model(run=RUN, round=0, sealed=sealed, weights_sha256=sha256, lineage=wire)
+
+
+@pytest.mark.parametrize(
+    ("signers", "changes"),
+    [
+        ((EAST, NORTH, SOUTH), {"members": (EAST, NORTH, SOUTH)}),
+        ((EAST, NORTH, SOUTH), {}),
+        (("aggregation",), {"mode": "sealed"}),
+        (("authority",), {"mode": "import"}),
+    ],
+    ids=["members are who signed", "too few signed", "aggregation party", "import"],
+)
+def test_a_model_that_too_few_or_others_vouch_for_is_refused(
+    five_hospitals: Federation, signers: tuple[str, ...], changes: dict[str, object]
+) -> None:
+    """Three of five in league with the cloud state a lineage in which three are enough."""
+    cloud = fresh(five_hospitals)
+
+    def hand(party: str, body: blind.UploadRequest, attachment: bytes) -> tuple[Wire, bytes]:
+        if party != WEST:
+            return body, attachment
+        model = forged(cloud, signers, signers[0], **changes)
+        return body.model_copy(update={"model": model.model_copy(update={"sealed": b""})}), model.sealed
+
+    cloud.asking[Step.UPLOAD] = hand
+    assert cloud.play() == "finished", five_hospitals.store.reason
+    assert cloud.refusals(Step.UPLOAD) == {WEST: "checkpoint"}
+
+
+def test_a_model_that_enough_members_vouch_for_is_taken_so_the_refusals_above_mean_something(
+    five_hospitals: Federation,
+) -> None:
+    cloud = fresh(five_hospitals)
+
+    def hand(party: str, body: blind.UploadRequest, attachment: bytes) -> tuple[Wire, bytes]:
+        if party != WEST:
+            return body, attachment
+        model = forged(cloud, (EAST, NORTH, SOUTH, UPPER), EAST)
+        return body.model_copy(update={"model": model.model_copy(update={"sealed": b""})}), model.sealed
+
+    cloud.asking[Step.UPLOAD] = hand
+    assert cloud.play() == "finished"
+    assert not cloud.refusals(Step.UPLOAD)
+    assert WEST not in five_hospitals.store.models[1].members
