@@ -209,7 +209,7 @@ class _Play:
 
     def _wait_for_other(self) -> None:
         """Let the stalled worker go on when another has taken the run, or when none can."""
-        until = time.monotonic() + 10 * SHORT_LEASE_S
+        until = time.monotonic() + 4 * SHORT_LEASE_S
         stalled = self.own[0].pid
         assert stalled is not None
         while time.monotonic() < until and not self._over():
