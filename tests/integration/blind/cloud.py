@@ -19,6 +19,7 @@ from core.studies import LEUKEMIA
 from federated.aggregation.blind import messages as blind
 from federated.aggregation.blind.circle import Circle, circle_of
 from federated.aggregation.blind.statements import Label, Statement
+from federated.board import Board, MemoryBoard
 from federated.checkpoints import open_state
 from federated.coordinator import Coordinator
 from federated.messages import (
@@ -109,6 +110,7 @@ class Cloud:
         answering: step -> hook on its replies.
         carried: everything that went through the cloud's hands.
         runs: run -> its order and group key.
+        boards: makes the board of a sum from attempt and name.
     """
 
     federation: Federation
@@ -116,6 +118,7 @@ class Cloud:
     answering: dict[str, Hook] = field(default_factory=dict)
     carried: list[Carried] = field(default_factory=list)
     runs: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
+    boards: Callable[[str, str], Board] = lambda _attempt, _name: MemoryBoard()
 
     def __post_init__(self) -> None:
         """Keep what was revoked at the beginning."""
@@ -132,6 +135,7 @@ class Cloud:
             store=federation.store,
             directory=federation.keys.board,
             group=authority.group,
+            boards=self.boards,
         )
         return coordinator.play().value
 

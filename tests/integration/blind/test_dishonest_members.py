@@ -1,8 +1,9 @@
 """Members that lie: the lie is found, the liar is named, and where it can be done without it the round goes on."""
 
-import secrets
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,11 +12,13 @@ from core.learning.weights import Weights
 from core.studies import LEUKEMIA
 from federated.aggregation.blind import messages as blind
 from federated.aggregation.blind.member import BlindMember
-from federated.aggregation.blind.statements import Advert, Digest, Upload, encoded
+from federated.aggregation.blind.statements import Advert, Digest, Upload, encoded, seed_sha256
 from federated.aggregation.server import ServerState
 from federated.checkpoints import seal_state
 from federated.messages import Model, Step, Wire
 from security.certificates import Certificate
+from security.context import Context
+from security.signing import claims_of
 from tests.federation import RUN, Federation
 from tests.integration.blind.cloud import Cloud, Hook, fresh, read
 
@@ -108,12 +111,6 @@ def test_a_dealer_whose_shares_are_those_it_committed_to_but_of_another_secret_i
 ) -> None:
     honest = BlindMember._share_out
 
-    def share_out(self: BlindMember, holders: list[str]) -> object:
-        dealt = honest(self, holders)
-        if self._party == SOUTH:
-            self._seed = secrets.token_bytes(32)
-        return dealt
-
     def other_scalar(self: BlindMember, holders: list[str]) -> object:
         if self._party != SOUTH:
             return honest(self, holders)
@@ -122,11 +119,32 @@ def test_a_dealer_whose_shares_are_those_it_committed_to_but_of_another_secret_i
         self._mask_key = kept
         return dealt
 
-    monkeypatch.setattr(BlindMember, "_share_out", share_out if secret == "seed" else other_scalar)
-    if secret == "key":  # then it matters when south drops out
+    def other_seed(seed: bytes, context: Context) -> bytes:
+        return seed_sha256(bytes(32) if context.sender == SOUTH else seed, context)
+
+    if secret == "seed":
+        monkeypatch.setattr("federated.aggregation.blind.member.seed_sha256", other_seed)
+    else:  # then it matters when south drops out
+        monkeypatch.setattr(BlindMember, "_share_out", other_scalar)
         cloud.asking[Step.UPLOAD] = lambda party, body, attachment: None if party == SOUTH else (body, attachment)
     assert cloud.play() == "failed"
     assert cloud.federation.store.reason == "The shares that south.training dealt do not fit together."
+
+
+def test_a_member_whose_own_mask_is_of_another_seed_than_it_dealt_stops_the_round_and_is_named(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = BlindMember.mask
+
+    def mask(self: BlindMember, *arguments: Any, **options: Any) -> Any:
+        if self._party == SOUTH:
+            self._seed = bytes(32)
+        return honest(self, *arguments, **options)
+
+    monkeypatch.setattr(BlindMember, "mask", mask)
+    assert cloud.play() == "failed"
+    assert set(cloud.refusals(Step.APPLY).values()) == {"sum"}
+    assert cloud.failures(Step.HASH) == {SOUTH: "sum"}
 
 
 # --- statements ----------------------------------------------------------------------------------------------------
@@ -210,10 +228,6 @@ def restated(cloud: Cloud, signer: str, reply: blind.LineageReply, **changes: ob
 
 def read_one(federation: Federation, reply: blind.LineageReply) -> Lineage:
     """What a single member stated."""
-    import json  # noqa: PLC0415
-
-    from security.signing import claims_of  # noqa: PLC0415
-
     values = json.loads(claims_of(reply.lineage)[1])
     return Lineage(**{**values, "members": tuple(values["members"])})
 
