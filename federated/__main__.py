@@ -1,4 +1,4 @@
-"""Commands: ``python -m federated simulate``."""
+"""Commands: ``python -m federated`` simulate, bench, verify."""
 
 import json
 import sys
@@ -177,6 +177,38 @@ def bench(
         )
     for name in ("total_s", "critical_s", "wall_s", "bytes_per_parameter", "coordinator_peak_mb"):
         print(f"{name:20} {figures[name]:.3f}")
+
+
+@commands.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Published sum: .../ATTEMPT/update.")],
+    root: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The authority's certificate (PEM).")],
+    crl: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The authority's revocation list (DER).")],
+) -> None:
+    """Add the published uploads of a blind sum again and compare; needs no key and no database.
+
+    Exit status: 0 if every signature holds and the sum is that of the uploads, else 1, and the answer says whose item
+    is wrong.
+    """
+    from core.clock import SystemClock
+    from federated.aggregation.blind.published import PublishedBroken, check_published
+    from security.certificates import Certificate, Trust
+    from security.errors import SecurityError
+
+    try:
+        trust = Trust(Certificate.from_pem(root.read_bytes()), crl.read_bytes())
+        checked = check_published(folder, trust, SystemClock().now())
+    except (PublishedBroken, SecurityError) as broken:
+        print(f"NOT VERIFIED: {broken}.", file=sys.stderr)
+        raise typer.Exit(1) from None
+    print(
+        f"Verified: the sum of {len(checked.members)} uploads of {checked.words} words is the one that was signed.\n"
+        f"Sum '{checked.label}' of round {checked.round}, run {checked.run}, attempt {checked.attempt}, "
+        f"study {checked.study}.\n"
+        f"In it: {', '.join(checked.members)}.\n"
+        f"Dropped out before uploading: {', '.join(checked.dropped) or 'nobody'}.\n"
+        f"SHA-256 of the sum: {checked.sha256}"
+    )
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from core.studies import STUDIES_BY_CODE, Study
 from db.engine import make_engine, read_scope
 from db.models import Run
 from federated.answering import Answering
-from federated.board import FileBoard
+from federated.board import FileBoard, keep_only, published_attempts
 from federated.coordinator import Coordinator
 from federated.dbstore import DbDirectory, DbRunStore, Lease, Office, Progress, Switches, claim_run
 from federated.hosting import DatasetFile, Hosting
@@ -159,7 +159,7 @@ class Worker:
                 store=store,
                 directory=DbDirectory(self._engine),
                 group=_bytes_of(row, "group"),
-                boards=partial(self._board, run),
+                boards=partial(self._board, run, store),
             )
             ending = coordinator.play()
         log.info("run %s: %s", run, ending)
@@ -211,9 +211,12 @@ class Worker:
     def _dataset_file(self, member: Member) -> DatasetFile:
         return DatasetFile(id=member.dataset, path=sealed_path(self._settings, slug_of(member.party), member.dataset))
 
-    def _board(self, run: str, attempt: str, name: str) -> FileBoard:
-        """Where a sum's masked uploads are published: anybody may read them."""
-        return FileBoard(self._settings.data_dir / "published" / run / attempt / name)
+    def _board(self, run: str, store: DbRunStore, attempt: str, name: str) -> FileBoard:
+        """Where a sum's uploads are published: anybody may read them. Of a run, the last finished round's stay."""
+        folder = self._settings.data_dir / "published" / run
+        others = published_attempts(folder) - {attempt}
+        keep_only(folder, {attempt, store.last_finished(others)})
+        return FileBoard(folder / attempt / name)
 
     def _learner(self, architecture: str, study: Study) -> Learner:
         key = (architecture, study.code)

@@ -5,7 +5,7 @@ comes back writes nothing. Sealed blobs, signed lineages, codes, bytes and secon
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import delete, update
@@ -138,6 +138,15 @@ class DbRunStore:
         """See `RunStore.end`."""
         with self._writing() as (session, run):
             self._close(session, run, ending, reason, event)
+
+    def last_finished(self, attempts: Collection[str]) -> str:
+        """Return which of the run's attempts finished last; empty if none of them did."""
+        finished = col(RunAttempt.outcome) == AttemptOutcome.FINISHED.value
+        ours = (col(RunAttempt.run_id) == self._run) & col(RunAttempt.id).in_(sorted(attempts))
+        newest = col(RunAttempt.number).desc()
+        with read_scope(self._office.engine) as session:
+            row = session.exec(select(RunAttempt).where(finished & ours).order_by(newest).limit(1)).first()
+            return "" if row is None else row.id
 
     def release(self) -> None:
         """Give an unfinished run back to the queue: the worker ends, the run does not."""

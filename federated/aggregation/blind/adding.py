@@ -19,7 +19,8 @@ from federated.aggregation.blind.messages import (
     Share,
     UnmaskReply,
 )
-from federated.aggregation.blind.seeds import adds, mask_info, own_mask_key, share_context
+from federated.aggregation.blind.record import Record
+from federated.aggregation.blind.seeds import masks_left_over, share_context
 from federated.aggregation.blind.statements import (
     Digest,
     Label,
@@ -167,17 +168,35 @@ class Adding(Intake):
 
     def _masks_on(self, party: str) -> tuple[list[bytes], list[bytes]]:
         """Keystream keys of the masks that are to be taken off: those that the party added, those it subtracted."""
-        study, header, label = self._notary.study, self._header, self._label
-        signed: dict[bool, list[bytes]] = {
-            True: [own_mask_key(self._seeds[party], study, party, header, label)],
-            False: [],
-        }
-        for other, key in self._keys.items():
-            if other in self._circle.neighbours[party]:
-                info = mask_info(study, header, label, self._uploads[party][1].base_sha256)
-                seed = key.agree(self._public[party].mask_key, info=info)
-                signed[adds(party, other)].append(seed)
-        return signed[True], signed[False]
+        return masks_left_over(
+            party,
+            self._seeds[party],
+            self._public[party].mask_key,
+            {other: key for other, key in self._keys.items() if other in self._circle.neighbours[party]},
+            study=self._notary.study,
+            header=self._header,
+            label=self._label,
+            base_sha256=self._uploads[party][1].base_sha256,
+        )
+
+    def publish(self, order: bytes, agreements: Mapping[str, bytes], statement: bytes, total: Attachment) -> None:
+        """Publish the signed sum with the record of what opens it (see `Record` for why all of it may be public)."""
+        record = Record(
+            study=self._notary.study,
+            run=self._header.run,
+            round=self._header.round,
+            attempt=self._header.attempt,
+            label=self._label.value,
+            order=order,
+            survivors=self.survivors,
+            adverts=self.adverts,
+            dealings=self.dealings,
+            agreements=dict(agreements),
+            seeds={party: self._seeds[party] for party in self.survivors},
+            mask_keys={party: key.scalar() for party, key in self._keys.items()},
+            sum=statement,
+        )
+        self._board.close(record.to_bytes(), memoryview(total.data))
 
     def departed(self, parties: list[str]) -> tuple[dict[str, Departed], Attachment]:
         """Return what others need to hash the uploads of survivors that left, and those uploads."""

@@ -161,6 +161,7 @@ class _Sum:
         """Sign the sum, then let the committee draw the point and everybody hash."""
         circle, steps = self._circle, self._steps
         statement, attachment = self.adding.add()
+        self.adding.publish(self._play.order, agreements, statement, attachment)
         committee = {party: agreements[party] for party in circle.committee if party in agreements}
         reveal = dict.fromkeys(committee, RevealRequest(sum=statement, agreements=committee))
         revealed = yield from self._ask(

@@ -3,9 +3,12 @@
 Every derivation binds study, run, round, attempt and sum, so that no mask is ever used twice.
 """
 
+from collections.abc import Mapping
+
 from federated.aggregation.blind.statements import Label, place
 from federated.messages import Header
 from security.keys import hkdf
+from security.masking import MaskKey
 
 _MEMBERS = "members"
 
@@ -42,3 +45,35 @@ def group_mask_key(group_key: bytes, study: str, header: Header, label: Label) -
 def adds(party: str, other: str) -> bool:
     """Return whether `party` adds the mask that it shares with `other`; the other one then subtracts it."""
     return party < other
+
+
+def masks_left_over(
+    party: str,
+    seed: bytes,
+    mask_key: bytes,
+    dropped: Mapping[str, MaskKey],
+    *,
+    study: str,
+    header: Header,
+    label: Label,
+    base_sha256: str,
+) -> tuple[list[bytes], list[bytes]]:
+    """Return keystream keys of the masks on a survivor's upload that do not cancel in the sum.
+
+    Those that it added (its own one among them), and those that it subtracted; off they come the other way round.
+
+    Args:
+        party: the survivor.
+        seed: its own-mask seed.
+        mask_key: its public mask key.
+        dropped: mask keys of those of its neighbours that dealt and then dropped out.
+        study: code of the study.
+        header: run, round and attempt.
+        label: which sum.
+        base_sha256: the weights that the upload belongs to.
+    """
+    signed: dict[bool, list[bytes]] = {True: [own_mask_key(seed, study, party, header, label)], False: []}
+    info = mask_info(study, header, label, base_sha256)
+    for other, key in dropped.items():
+        signed[adds(party, other)].append(key.agree(mask_key, info=info))
+    return signed[True], signed[False]

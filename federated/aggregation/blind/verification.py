@@ -14,7 +14,7 @@ from core.learning.orders import COORDINATOR
 from core.learning.run_events import FailureCode
 from federated.aggregation.blind.member import BlindMember, Words
 from federated.aggregation.blind.messages import Departed, Dropped
-from federated.aggregation.blind.seeds import adds, mask_info, own_mask_key
+from federated.aggregation.blind.seeds import masks_left_over
 from federated.aggregation.blind.statements import (
     HASH_BYTES,
     Advert,
@@ -156,15 +156,23 @@ class Verification:
         ):
             raise Refused(FailureCode.SUM)
         words = np.frombuffer(upload, member.remaining.dtype).copy()
-        signed: dict[bool, list[bytes]] = {True: [], False: [own_mask_key(left.seed, study, party, header, label)]}
+        keys: dict[str, MaskKey] = {}
         for other, gone in dropped.items():
             if other in member.circle.neighbours[party] and other not in member.survivors:
                 theirs = Advert.read(gone.advert, notary=notary, sender=other, header=header, label=label)
-                key = MaskKey.from_scalar(gone.scalar)
-                if key.public != theirs.mask_key:
+                keys[other] = MaskKey.from_scalar(gone.scalar)
+                if keys[other].public != theirs.mask_key:
                     raise Refused(FailureCode.SUM)
-                seed = key.agree(advert.mask_key, info=mask_info(study, header, label, member.base_sha256))
-                signed[not adds(party, other)].append(seed)
         with notary.watch.measuring(Task.CRYPTOGRAPHY):
-            apply_masks(words, plus=signed[True], minus=signed[False])
+            plus, minus = masks_left_over(
+                party,
+                left.seed,
+                advert.mask_key,
+                keys,
+                study=study,
+                header=header,
+                label=label,
+                base_sha256=member.base_sha256,
+            )
+            apply_masks(words, plus=minus, minus=plus)
         return words
