@@ -175,7 +175,16 @@ def bench(
             f"{step:18} nodes {1000 * row['nodes_s']:9.1f} ms   slowest {1000 * row['slowest_s']:8.2f} ms   "
             f"coordinator {1000 * row['coordinator_s']:8.1f} ms"
         )
-    for name in ("total_s", "critical_s", "wall_s", "bytes_per_parameter", "coordinator_peak_mb"):
+    for name in (
+        "total_s",
+        "critical_s",
+        "figures_s",
+        "seal_s",
+        "round_s",
+        "wall_s",
+        "bytes_per_parameter",
+        "coordinator_peak_mb",
+    ):
         print(f"{name:20} {figures[name]:.3f}")
 
 

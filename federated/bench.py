@@ -1,19 +1,22 @@
 """What one round costs: ``python -m federated bench``. Real parties and messages, vectors instead of training.
 
 What is measured: round 2 of a run, from its first message to the sealed checkpoint, with keys, orders and certificates
-as in a real run; round 1 warms up. Every node is an object with its own keys; nodes live in processes of their own, so that the
-coordinator's memory is the coordinator's. Ledgers are in memory. Definitions:
+as in a real run; round 1 warms up. Every node is an object with its own keys; nodes live in processes of their own, so
+that the coordinator's memory is the coordinator's. Ledgers are in memory, and so are the published uploads of a round
+of up to 32 Mi parameters over all nodes; those of a larger one are written to files and read back. Definitions:
 
-- seconds are CPU seconds of the process (user and system), so that a busy machine does not change them; no party uses
-  more than one thread where `OMP_NUM_THREADS=1`.
+- seconds are by the clock; with one process a node and the coordinator never work at the same time. A busy machine
+  makes them longer. No party uses more than one thread where `OMP_NUM_THREADS=1`.
 - time of a node in a step: from the letter's bytes to the answer's, less its local work (`federated.aggregation.local`:
   training, here handing out a vector, evaluating, and sealing its own figures for its hospital): no training is in any
   figure.
 - time of the coordinator in a step: making letters and reading, checking, publishing and adding answers, less moving
   bytes through the pipes, which stand for the network.
-- `total_s`: all nodes and the coordinator, summed over all steps. `critical_s`: over all steps, the slowest node and
-  then the coordinator, as if every hospital had its own machine and the network took no time. `wall_s`: by the clock,
-  of the round here, with as many node processes as `--processes` says.
+- `total_s`: the aggregation of the update, all nodes and the coordinator summed over its steps, from the first to the
+  one that applies the sum (`STEPS[Label.UPDATE]`; all steps in `plain` and `sealed`). `critical_s`: over these steps,
+  the slowest node and then the coordinator, as if every hospital had its own machine and the network took no time.
+- `figures_s`: in `blind`, the second sum, of the validation figures, all parties; `seal_s`: sealing the new checkpoint.
+  `round_s`: everything. `wall_s`: of the whole round here, with as many node processes as `--processes` says.
 - `bytes_per_parameter`: bytes that one node sends for both sums (the largest of the nodes), by parameters; beside it
   one node sends the new checkpoint, sealed (`checkpoint_bytes_per_parameter`).
 - `coordinator_peak_mb`: peak resident memory of the process that holds the coordinator.
@@ -25,9 +28,9 @@ import secrets
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import wraps
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
+from functools import cached_property, wraps
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -54,10 +57,12 @@ from core.learning.training import Progress, ShouldStop, TrainingOptions, Traini
 from core.learning.weights import Weights
 from core.studies import LEUKEMIA
 from federated.aggregation.base import GlobalModel
+from federated.aggregation.blind.statements import Label
+from federated.aggregation.blind.steps import STEPS
 from federated.aggregation.enclave import AggregationEnclave
 from federated.aggregation.local import LocalWork
 from federated.answering import Answering
-from federated.board import FileBoard
+from federated.board import FileBoard, MemoryBoard
 from federated.coordinator import Coordinator
 from federated.ledger import MemoryLedger
 from federated.memory import keep_large_buffers
@@ -73,6 +78,9 @@ DEVIATION = 0.02
 """Standard deviation of the made-up weight changes."""
 MEASURED = 2
 """The round that is measured."""
+IN_MEMORY = 32 * 2**20
+_FIGURES = frozenset(step.value for step in astuple(STEPS[Label.FIGURES]))
+_BESIDE = _FIGURES | {Step.SEAL.value}
 _TENSORS = 8
 _CELLS = 8
 _MEGABYTE = 2**20
@@ -82,10 +90,16 @@ class BenchLearner:
     """Hands out a made-up update instead of training; counts the seconds that this takes."""
 
     def __init__(self, parameters: int, node: int) -> None:
-        rng = np.random.default_rng(node)
-        sizes = [len(piece) for piece in np.array_split(np.empty(parameters, np.uint8), _TENSORS)]
-        self._delta = {f"layer-{i}": rng.normal(0, DEVIATION, size).astype(np.float32) for i, size in enumerate(sizes)}
-        self._images = int(rng.integers(50, 400))
+        self._parameters = parameters
+        self._node = node
+        self._images = int(np.random.default_rng([node, 1]).integers(50, 400))
+
+    @cached_property
+    def _delta(self) -> Weights:
+        """Made when it is asked for, in the node's process."""
+        rng = np.random.default_rng(self._node)
+        sizes = [len(piece) for piece in np.array_split(np.empty(self._parameters, np.uint8), _TENSORS)]
+        return {f"layer-{i}": rng.normal(0, DEVIATION, size).astype(np.float32) for i, size in enumerate(sizes)}
 
     def update(self) -> tuple[Weights, int]:
         """Return the change of each tensor that this node hands out, and its number of images."""
@@ -109,6 +123,10 @@ class BenchLearner:
         """See `Learner.fit`."""
         new = {name: array + self._delta[name] for name, array in weights.items()}
         return new, TrainingReport(images=self._images, steps=1, loss=0.0, stopped=False)
+
+    def fit_privately(self, *_what: Any, **_how: Any) -> tuple[Weights, TrainingReport]:
+        """See `Learner.fit_privately`; a measured round's order asks for no privacy."""
+        raise NotImplementedError
 
     def evaluate(self, weights: Weights, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Vector:  # noqa: ARG002
         """See `Learner.evaluate`."""
@@ -147,7 +165,7 @@ class _Machines:
     def __init__(self, lines: Sequence[Connection], of: dict[str, int]) -> None:
         self._lines = lines
         self._of = of
-        self._mark = time.process_time()
+        self._mark = time.perf_counter()
         self.phases: dict[tuple[int, str], Phase] = defaultdict(Phase)
         self.sent: dict[str, int] = defaultdict(int)
         self.checkpoint: dict[str, int] = defaultdict(int)
@@ -169,20 +187,20 @@ class _Machines:
         busy: set[int] = set()
         for party, letter in letters:
             number = self._of[party]
-            begun = time.process_time()
+            begun = time.perf_counter()
             found = self._answers(busy, until=number)
             self._lines[number].send((party, len(letter)))
             self._lines[number].send_bytes(letter)
             busy.add(number)
-            waited += time.process_time() - begun
+            waited += time.perf_counter() - begun
             yield from found
             del letter
         while busy:
-            begun = time.process_time()
+            begun = time.perf_counter()
             found = self._answers(busy, until=None)
-            waited += time.process_time() - begun
+            waited += time.perf_counter() - begun
             yield from found
-        now = time.process_time()
+        now = time.perf_counter()
         self.phases[self._place].coordinator_s += now - self._mark - waited
         self._mark = now
 
@@ -211,11 +229,11 @@ class _LocalWork:
     def _counted(self, work: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(work)
         def counted(*args: Any) -> Any:
-            begun = time.process_time()
+            begun = time.perf_counter()
             try:
                 return work(*args)
             finally:
-                self.seconds += time.process_time() - begun
+                self.seconds += time.perf_counter() - begun
 
         return counted
 
@@ -230,9 +248,9 @@ def _serve(line: Connection, parties: dict[str, Answering]) -> None:
         except EOFError:
             return
         before = local.seconds
-        begun = time.process_time()
+        begun = time.perf_counter()
         answer = parties[party].answer(letter)
-        seconds = time.process_time() - begun - (local.seconds - before)
+        seconds = time.perf_counter() - begun - (local.seconds - before)
         line.send((party, seconds))
         line.send_bytes(answer)
 
@@ -257,6 +275,7 @@ def bench(*, nodes: int, parameters: int, mode: AggregationMode, processes: int)
         def notary(party: str) -> Notary:
             return Notary(keys.enrol(party), keys.trust(), study=LEUKEMIA.code, clock=clock, watch=Stopwatch())
 
+        data = _data()
         learners = {party: BenchLearner(parameters, number) for number, party in enumerate(options.parties)}
         parties: dict[str, Answering] = {
             party: TrainingNode(
@@ -264,7 +283,7 @@ def bench(*, nodes: int, parameters: int, mode: AggregationMode, processes: int)
                 ledger=MemoryLedger(),
                 learner=learner,
                 dataset="bench",
-                data=_data(),
+                data=data,
                 clinical=False,
             )
             for party, learner in learners.items()
@@ -274,6 +293,7 @@ def bench(*, nodes: int, parameters: int, mode: AggregationMode, processes: int)
         members = [keys.certificate(party) for party in options.parties]
         order = sign_order(options, run=run, signer=authority)
         group = seal_group_key(run, study=LEUKEMIA.code, signer=authority, members=members)
+        in_memory = nodes * parameters <= IN_MEMORY
         with _Processes(parties, processes) as machines:
             parties.clear()
             store = _Store(clock=clock, listener=machines.note)
@@ -285,7 +305,7 @@ def bench(*, nodes: int, parameters: int, mode: AggregationMode, processes: int)
                 store=store,
                 directory=keys.board,
                 group=group,
-                boards=lambda attempt, name: FileBoard(Path(folder) / attempt / name),
+                boards=lambda attempt, name: MemoryBoard() if in_memory else FileBoard(Path(folder) / attempt / name),
             )
             try:
                 ending = play.play()
@@ -360,8 +380,11 @@ def _figures(
         "nodes": nodes,
         "parameters": parameters,
         "processes": processes,
-        "total_s": sum(row["nodes_s"] + row["coordinator_s"] for row in rows.values()),
-        "critical_s": sum(row["slowest_s"] + row["coordinator_s"] for row in rows.values()),
+        "total_s": _seconds(row for step, row in rows.items() if step not in _BESIDE),
+        "critical_s": sum(row["slowest_s"] + row["coordinator_s"] for step, row in rows.items() if step not in _BESIDE),
+        "figures_s": _seconds(row for step, row in rows.items() if step in _FIGURES),
+        "seal_s": _seconds(row for step, row in rows.items() if step == Step.SEAL),
+        "round_s": _seconds(rows.values()),
         "wall_s": (finished - started).total_seconds(),
         "node_s": sum(row["nodes_s"] for row in rows.values()) / nodes,
         "coordinator_s": sum(row["coordinator_s"] for row in rows.values()),
@@ -370,3 +393,7 @@ def _figures(
         "coordinator_peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / _MEGABYTE,
         "phases": rows,
     }
+
+
+def _seconds(rows: Iterable[Mapping[str, float]]) -> float:
+    return sum(row["nodes_s"] + row["coordinator_s"] for row in rows)

@@ -116,17 +116,8 @@ def open_model(notary: Notary, model: Model, *, run: str, round_number: int) -> 
     return state.weights, lineage
 
 
-def open_state(
-    notary: Notary, model: Model, *, run: str, round_number: int, known: tuple[ServerState, str] | None = None
-) -> tuple[ServerState, Lineage]:
+def open_state(notary: Notary, model: Model, *, run: str, round_number: int) -> tuple[ServerState, Lineage]:
     """Open a global model with its moments and verify its lineage.
-
-    Args:
-        notary: the party that opens it.
-        model: the sealed model with its lineage.
-        run: run that it must be of.
-        round_number: round that it must be of.
-        known: a state that the party has made itself, and its name: nothing is opened, but the names must be the same.
 
     Raises:
         CheckpointRefused: it is not the model of this run and round, or its seal or lineage does not hold.
@@ -143,10 +134,6 @@ def open_state(
         )
     if (lineage.run, lineage.round) != (run, round_number):
         raise CheckpointRefused("its lineage states another run or round")
-    if known is not None:
-        if known[1] != model.weights_sha256:
-            raise CheckpointRefused("the weights or moments are not those that were announced")
-        return known[0], lineage
     state = _open(
         notary,
         model.sealed,

@@ -125,14 +125,14 @@ def simulate(
         enclave = AggregationEnclave(notary=notary(keys.enrol(AGGREGATION)), ledger=MemoryLedger())
         coordinator_identity = keys.enrol(COORDINATOR)
         store = MemoryRunStore(clock=clock, listener=on_event)
-        members = [keys.certificate(training_party(hospital)) for hospital in data]
+        readers = [keys.certificate(training_party(hospital)) for hospital in data]
         begun = time.perf_counter()
         with InProcessHost([*nodes, enclave], lines=lines) as host:
             coordinator = Coordinator(
                 notary=notary(coordinator_identity),
                 run=run,
                 order=sign_order(order_options(data, study, options), run=run, signer=authority),
-                group=seal_group_key(run, study=study.code, signer=authority, members=members),
+                group=seal_group_key(run, study=study.code, signer=authority, members=readers),
                 transport=host.transport,
                 store=store,
                 directory=keys.board,

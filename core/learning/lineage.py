@@ -18,7 +18,7 @@ from security.context import Context, Purpose
 from security.encoding import decode, encode
 from security.errors import SecurityError
 from security.identity import Identity
-from security.signing import sign, signer_of, verify
+from security.signing import claims_of, sign, signer_of, verify
 
 SIGNERS = ("aggregation", "authority")
 """The aggregation enclave signs what was trained here; the authority what it brought from elsewhere."""
@@ -106,6 +106,18 @@ def signers_of(signed: bytes) -> tuple[str, ...]:
     """
     try:
         return tuple(signer_of(part).party for part in _parts(signed))
+    except SecurityError as error:
+        raise CheckpointRefused("its lineage cannot be read") from error
+
+
+def statement_of(signed: bytes) -> bytes:
+    """Return what the first signer of a lineage stated, unverified: whoever stated the same knows it to be true.
+
+    Raises:
+        CheckpointRefused: the lineage cannot be read.
+    """
+    try:
+        return claims_of(_parts(signed)[0])[1]
     except SecurityError as error:
         raise CheckpointRefused("its lineage cannot be read") from error
 

@@ -1,10 +1,11 @@
 """The coordinator's side of blind rounds: what is asked of whom, in which order. It reads nothing that it passes on."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 
 from core.errors import CheckpointRefused
-from core.learning.lineage import COMMITTEE, join_lineages, signers_needed, verify_lineage
+from core.learning.lineage import COMMITTEE, join_lineages, signers_needed, statement_of, verify_lineage
 from core.learning.orders import AggregationMode
 from core.learning.run_events import FailureCode
 from federated.aggregation.averaging import exporting, largest_group
@@ -132,7 +133,8 @@ class _Sum:
             for party in dealt
         }
         deadline = self._play.options.round_rules.deadline_s if upload.model is not None else 0.0
-        wanting = [party for party in dealt if sealed and adverts[party].holds != sealed.weights_sha256]
+        held = hashlib.sha256(statement_of(sealed.lineage)).hexdigest() if sealed else ""
+        wanting = [party for party in dealt if adverts[party].holds != held]
         yield from self._ask(
             steps.upload,
             requests,

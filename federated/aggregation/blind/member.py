@@ -36,7 +36,7 @@ from federated.aggregation.blind.statements import (
     survivors_sha256,
 )
 from federated.failures import Refused
-from federated.messages import Attachment, Header
+from federated.messages import Attachment, Header, PrivacyStatement
 from federated.notary import Notary
 from federated.timing import Task
 from security import shamir
@@ -64,6 +64,7 @@ class BlindMember:
         survivors: whom the members signed as survivors; empty before.
         coin: the random value that the member has committed to.
         base_sha256: the weights that its vector belongs to.
+        privacy: what the member has spent on its vector.
         remaining: its vector without its own mask, uint32 or uint64; the group mask and the pairs' masks are on it.
     """
 
@@ -76,6 +77,7 @@ class BlindMember:
         self.coin = secrets.token_bytes(_SECRET_BYTES)
         self.base_sha256 = ""
         self.remaining: Words = np.zeros(0, np.uint32)
+        self.privacy: PrivacyStatement | None = None
         self._notary = notary
         self._study = notary.study
         self._party = notary.party
@@ -199,13 +201,17 @@ class BlindMember:
             shamir.check(share.value, commitment, salt=share.salt, point=point, context=context)
         return dealing, pair
 
-    def mask(self, words: Words, *, base_sha256: str) -> tuple[bytes, Attachment]:
+    def mask(
+        self, words: Words, *, base_sha256: str, privacy: PrivacyStatement | None = None
+    ) -> tuple[bytes, Attachment]:
         """Mask a vector in place; returns the signed upload and the masked vector.
 
         Args:
             words: the quantised vector, uint32 or uint64; becomes the masked one.
             base_sha256: weights that it belongs to.
+            privacy: what the member has spent on it.
         """
+        self.privacy = privacy
         self.base_sha256 = base_sha256
         with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
             plus, minus = self._pair_masks(self._dealings)
@@ -215,7 +221,7 @@ class BlindMember:
             apply_masks(words, plus=[own])
             attachment = Attachment.of(words.data.cast("B"))
         self._upload_sha256 = attachment.sha256
-        upload = Upload(sha256=attachment.sha256, words=len(words), base_sha256=base_sha256)
+        upload = Upload(sha256=attachment.sha256, words=len(words), base_sha256=base_sha256, privacy=privacy)
         return upload.sign(self._notary, self.header, self.label), attachment
 
     def _pair_masks(self, others: Iterable[str]) -> tuple[list[bytes], list[bytes]]:

@@ -28,7 +28,7 @@ class AdvertiseRequest(Request):
 
 
 class AdvertiseReply(Reply):
-    """The `Advert`, signed; the weights that the node holds already; whom an earlier attempt was settled on."""
+    """The `Advert`, signed; SHA-256 of what the node stated of weights it made; whom an earlier attempt opened."""
 
     advert: bytes
     holds: str = ""

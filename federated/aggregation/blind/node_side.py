@@ -4,10 +4,10 @@ The node keeps one attempt in memory: its part in both sums, and the new weights
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from core.learning.lineage import Lineage, sha256_of_lineage, sign_lineage, signers_of
+from core.learning.lineage import Lineage, sha256_of_lineage, sign_lineage, signers_of, statement_of
 from core.learning.metric_sums import summarise, summary_dict
 from core.learning.orders import AUTHORITY, AggregationMode, RunOptions, survivors_needed
 from core.learning.run_events import FailureCode
@@ -29,9 +29,10 @@ from federated.aggregation.blind.summing import GroupKeys, SumSteps, Vector, sam
 from federated.aggregation.local import LocalWork
 from federated.aggregation.server import ServerState, step
 from federated.answering import Answers, Attached, Errand, handle
-from federated.checkpoints import open_state, seal_state, sha256_of_state
+from federated.checkpoints import open_model, open_state, seal_state, sha256_of_state
 from federated.failures import Refused
 from federated.messages import Attachment, ExportReply, ExportRequest, Header, Model, Step
+from federated.privacy_statements import check_statement, privacy_of
 from federated.timing import Task
 
 CLOCKS_APART = timedelta(hours=1)
@@ -40,15 +41,37 @@ _DIGITS = 9
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Weights:
-    """The weights that a node holds in an attempt.
+class _Base:
+    """The weights that an attempt begins with.
 
     Attributes:
-        header: run, round and attempt in which it holds them.
+        header: run, round and attempt.
         state: weights and moments.
-        sha256: name of weights and moments (`sha256_of_state`).
+        sha256: their name (`sha256_of_state`).
+        lineage: what members have signed of them ...
+        lineage_sha256: ... and the name of that link.
+    """
+
+    header: Header
+    state: ServerState
+    sha256: str
+    lineage: Lineage
+    lineage_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """The weights that a node has made itself, by drawing or by applying a sum.
+
+    Attributes:
+        header: run, round and attempt in which it made them.
+        state: weights and moments.
+        sha256: their name (`sha256_of_state`).
         parent: SHA-256 of the signed lineage of the weights before; empty at the start of a line.
         members: whose updates are in them.
+        privacy: what their lineage says of differential privacy.
+        lineage: what the node has signed of them ...
+        stated: ... and the bytes of that; empty before.
     """
 
     header: Header
@@ -56,6 +79,9 @@ class _Weights:
     sha256: str
     parent: str
     members: tuple[str, ...]
+    privacy: dict[str, float | str]
+    lineage: Lineage | None = None
+    stated: bytes = b""
 
 
 class BlindNode:
@@ -66,10 +92,12 @@ class BlindNode:
         self._notary = work.notary
         self._local = LocalWork(work)
         key = GroupKeys(work.notary).of
-        self._update = SumSteps(work.notary, work.ledger, Label.UPDATE, self._train, key, self._holds)
-        self._figures = SumSteps(work.notary, work.ledger, Label.FIGURES, self._evaluate, key)
-        self._base: _Weights | None = None
-        self._after: _Weights | None = None
+        self._update = SumSteps(
+            work.notary, work.ledger, Label.UPDATE, vector=self._train, group_key=key, holds=self._holds
+        )
+        self._figures = SumSteps(work.notary, work.ledger, Label.FIGURES, vector=self._evaluate, group_key=key)
+        self._base: _Base | None = None
+        self._after: _Made | None = None
 
     def answers(self) -> Answers:
         """Step -> what the node does."""
@@ -85,18 +113,20 @@ class BlindNode:
 
     def _begin(self, errand: Errand, request: BeginRequest) -> LineageReply:
         header, options, parent, metrics = errand.header, errand.options, "", {}
+        privacy: dict[str, float | str] = {}
         if header.round != 0:
             raise Refused(FailureCode.MESSAGE)  # or first weights could be signed as those of a later round
         if request.parent is not None:
             parent = sha256_of_lineage(request.parent.lineage)
             old = request.parent
-            state, lineage = open_state(self._notary, old, run=old.run, round_number=old.round)
-            metrics = lineage.metrics
+            weights, lineage = open_model(self._notary, old, run=old.run, round_number=old.round)
+            metrics, privacy = lineage.metrics, lineage.privacy
         else:
-            state = ServerState(weights=self._work.learner.initial(options.seed))
+            weights = self._work.learner.initial(options.seed)
         if parent != options.start_from:
             raise Refused(FailureCode.ORDER)
-        self._after = self._weights(header, state, parent=parent, members=options.parties)
+        state = ServerState(weights=weights)  # moments belong to one order's optimiser
+        self._after = self._made(header, state, parent=parent, members=options.parties, privacy=privacy)
         return self._signed(errand, request.at, dict(metrics))
 
     def _train(self, errand: Errand, request: UploadRequest, circle: Circle) -> Vector:
@@ -107,31 +137,48 @@ class BlindNode:
         self._base = base
         with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
             words, _ = encode_update(trained.delta, trained.images, options=errand.options, circle=circle)
-        return words, base.sha256, trained.own
+        return Vector(words=words, base_sha256=base.sha256, own=trained.own, privacy=trained.privacy)
 
-    def _opened(self, errand: Errand, model: Model) -> _Weights:
-        """Open the global model, which must be of this very order; weights that the node made itself are not opened."""
-        header, after = errand.header, self._after
-        sealed = model.model_copy(update={"sealed": bytes(errand.attachment)})
-        known = (after.state, after.sha256) if after is not None and not sealed.sealed else None
-        state, lineage = open_state(self._notary, sealed, run=header.run, round_number=header.round - 1, known=known)
-        _check_origin(lineage, signers_of(model.lineage), errand.options, errand.order)
-        parent = sha256_of_lineage(model.lineage)
-        return _Weights(header=header, state=state, sha256=model.weights_sha256, parent=parent, members=lineage.members)
+    def _opened(self, errand: Errand, model: Model) -> _Base:
+        """Open the global model, which must be of this very order.
+
+        Weights that this node made and signed for itself it neither opens nor checks again.
+        """
+        header, after, lineage_sha256 = errand.header, self._after, sha256_of_lineage(model.lineage)
+        place = header.run, header.round - 1, model.weights_sha256
+        if after is not None and after.lineage is not None and statement_of(model.lineage) == after.stated:
+            if (after.header.run, after.header.round, after.sha256) != place:
+                raise Refused(FailureCode.CHECKPOINT)
+            state, lineage = after.state, after.lineage
+        else:
+            sealed = model.model_copy(update={"sealed": bytes(errand.attachment)})
+            state, lineage = open_state(self._notary, sealed, run=header.run, round_number=header.round - 1)
+            _check_origin(lineage, signers_of(model.lineage), errand.options, errand.order)
+        return _Base(
+            header=header, state=state, sha256=model.weights_sha256, lineage=lineage, lineage_sha256=lineage_sha256
+        )
 
     def _holds(self) -> str:
-        return self._after.sha256 if self._after is not None else ""
+        return hashlib.sha256(self._after.stated).hexdigest() if self._after is not None and self._after.stated else ""
 
     def _apply(self, errand: Errand, request: ApplyRequest) -> ApplyReply:
         options, base = errand.options, self._base
-        words, member = self._update.check(errand, request)
+        proved = self._update.check(errand, request)
         if base is None or not same_attempt(base.header, errand.header):
             raise Refused(FailureCode.MESSAGE)
         with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
-            combined, _ = decode_update(words, base.state.weights, options=options, circle=member.circle)
+            combined, _ = decode_update(proved.words, base.state.weights, options=options, circle=proved.circle)
             state = step(base.state, combined, options.server)
+        for statement in proved.privacy.values():
+            check_statement(statement, options.privacy)
         self._base = None
-        self._after = self._weights(errand.header, state, parent=base.parent, members=tuple(sorted(member.survivors)))
+        self._after = self._made(
+            errand.header,
+            state,
+            parent=base.lineage_sha256,
+            members=proved.survivors,
+            privacy=privacy_of(base.lineage, proved.privacy.values()),
+        )
         return ApplyReply(weights_sha256=self._after.sha256)
 
     def _evaluate(self, errand: Errand, _request: UploadRequest, circle: Circle) -> Vector:
@@ -139,13 +186,13 @@ class BlindNode:
         evaluated = self._local.evaluate(errand, after.state.weights)
         classes = len(self._local.study.classes)
         words = encode_sums(evaluated.sums, options=errand.options, circle=circle, classes=classes)
-        return words, after.sha256, evaluated.own
+        return Vector(words=words, base_sha256=after.sha256, own=evaluated.own)
 
     def _tally(self, errand: Errand, request: ApplyRequest) -> LineageReply:
-        words, member = self._figures.check(errand, request)
+        proved = self._figures.check(errand, request)
         options, study = errand.options, self._local.study
-        sums = decode_sums(words, options=options, circle=member.circle, classes=len(study.classes))
-        most = sum(options.member(party).validation for party in member.survivors)
+        sums = decode_sums(proved.words, options=options, circle=proved.circle, classes=len(study.classes))
+        most = sum(options.member(party).validation for party in proved.survivors)
         try:
             check_sums(sums, classes=len(study.classes), most=most)
         except ValueError:
@@ -189,9 +236,11 @@ class BlindNode:
             metrics=metrics,
             order=hashlib.sha256(errand.order).hexdigest(),
             at=at,
+            privacy=after.privacy,
         )
         with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
             signed = sign_lineage(lineage, signer=self._notary.identity)
+        self._after = replace(after, lineage=lineage, stated=statement_of(signed))
         return LineageReply(weights_sha256=after.sha256, metrics=metrics, lineage=signed)
 
     def _export(self, errand: Errand, request: ExportRequest) -> ExportReply:
@@ -200,12 +249,20 @@ class BlindNode:
         _check_origin(lineage, signers_of(model.lineage), options, errand.order)
         return self._local.export(errand, request)
 
-    def _weights(self, header: Header, state: ServerState, *, parent: str, members: tuple[str, ...]) -> _Weights:
+    def _made(
+        self,
+        header: Header,
+        state: ServerState,
+        *,
+        parent: str,
+        members: tuple[str, ...],
+        privacy: dict[str, float | str],
+    ) -> _Made:
         with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
             sha256 = sha256_of_state(state)
-        return _Weights(header=header, state=state, sha256=sha256, parent=parent, members=members)
+        return _Made(header=header, state=state, sha256=sha256, parent=parent, members=members, privacy=privacy)
 
-    def _held(self, errand: Errand) -> _Weights:
+    def _held(self, errand: Errand) -> _Made:
         if self._after is None or not same_attempt(self._after.header, errand.header):
             raise Refused(FailureCode.MESSAGE)
         return self._after

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from core.learning.run_events import FailureCode
 from federated.failures import Refused
-from federated.messages import Header, Wire
+from federated.messages import Header, PrivacyStatement, Wire
 from federated.notary import Notary
 from security.context import Context, Purpose
 from security.encoding import decode, encode
@@ -106,11 +106,12 @@ class Dealing(Statement):
 
 
 class Upload(Statement):
-    """A masked vector: SHA-256 and number of its words, and the weights that it is a difference from."""
+    """A masked vector: SHA-256 and number of its words, the weights that it is a difference from, privacy spent."""
 
     sha256: Sha256
     words: int = Field(ge=1)
     base_sha256: str
+    privacy: PrivacyStatement | None = None
 
 
 class Agreement(Statement):
@@ -128,10 +129,11 @@ class Sum(Statement):
 
 
 class Digest(Statement):
-    """The hash of the member's own vector at a point, both as `encoded`."""
+    """The hash of the member's own vector at a point, both as `encoded`; its `Upload`'s privacy once more."""
 
     point: bytes
     digest: bytes
+    privacy: PrivacyStatement | None = None
 
 
 def place(study: str, sender: str, header: Header, label: Label, what: str) -> Context:

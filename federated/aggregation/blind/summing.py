@@ -1,6 +1,7 @@
 """A node's steps of one blind sum, from advertising to hashing, whatever the vector holds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from core.errors import RunRefused
 from core.learning.group_key import open_group_key
@@ -30,14 +31,45 @@ from federated.aggregation.blind.verification import Verification
 from federated.answering import Answers, Attached, Errand, handle
 from federated.failures import Refused
 from federated.ledger import Ledger
-from federated.messages import Header
+from federated.messages import Header, PrivacyStatement
 from federated.notary import Notary
 from federated.timing import Task
 from security.certificates import Trust
 from security.errors import SealBroken
 
-Vector = tuple[Words, str, bytes]
-"""Quantised words, the weights that they belong to (SHA-256, hex), and the node's own figures, sealed."""
+
+@dataclass(frozen=True, kw_only=True)
+class Vector:
+    """What a node brings to a sum.
+
+    Attributes:
+        words: quantised.
+        base_sha256: the weights that they belong to.
+        own: the node's own figures, sealed.
+        privacy: what the node has spent on it.
+    """
+
+    words: Words
+    base_sha256: str
+    own: bytes
+    privacy: PrivacyStatement | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proved:
+    """A sum that has been checked.
+
+    Attributes:
+        words: the sum, without group mask.
+        circle: who was asked.
+        survivors: whose vectors are in it, sorted.
+        privacy: what each of them has stated to have spent.
+    """
+
+    words: Words
+    circle: Circle
+    survivors: tuple[str, ...]
+    privacy: Mapping[str, PrivacyStatement | None]
 
 
 class SumSteps:
@@ -53,6 +85,7 @@ class SumSteps:
         notary: Notary,
         ledger: Ledger,
         label: Label,
+        *,
         vector: Callable[[Errand, UploadRequest, Circle], Vector],
         group_key: Callable[[Errand], bytes],
         holds: Callable[[], str] = str,
@@ -65,7 +98,7 @@ class SumSteps:
             label: which sum.
             vector: makes the node's vector when its upload is asked for.
             group_key: opens the run's group key.
-            holds: names the weights that the node holds, so that they need not be sent.
+            holds: names the weights that the node has made itself, so that they need not be sent.
         """
         self._notary = notary
         self._ledger = ledger
@@ -91,8 +124,8 @@ class SumSteps:
             steps.hash: handle(HashRequest, self._hash),
         }
 
-    def check(self, errand: Errand, request: ApplyRequest) -> tuple[Words, BlindMember]:
-        """Return the proved sum and the member that it was proved to; the attempt's part in this sum is over.
+    def check(self, errand: Errand, request: ApplyRequest) -> Proved:
+        """Return the proved sum; the attempt's part in this sum is over.
 
         Raises:
             Refused: with `SUM`, it is not proved.
@@ -100,7 +133,8 @@ class SumSteps:
         member, verification = self._parts(errand, after=(self._steps.hash,))
         self._member = self._verification = None
         words = verification.check(request.digests, request.departed, request.dropped, errand.attachment)
-        return words, member
+        survivors = tuple(sorted(member.survivors))
+        return Proved(words=words, circle=member.circle, survivors=survivors, privacy=verification.privacy)
 
     def _advertise(self, errand: Errand, _request: AdvertiseRequest) -> AdvertiseReply:
         circle = circle_of(errand.options, order=errand.order, round_number=errand.header.round)
@@ -125,11 +159,11 @@ class SumSteps:
     def _upload(self, errand: Errand, request: UploadRequest) -> Attached:
         member, _ = self._parts(errand, after=(self._steps.deal,))
         wrong = member.receive(request.dealings, request.boxes)
-        words, base_sha256, own = self._vector(errand, request, member.circle)
-        upload, attachment = member.mask(words, base_sha256=base_sha256)
+        vector = self._vector(errand, request, member.circle)
+        upload, attachment = member.mask(vector.words, base_sha256=vector.base_sha256, privacy=vector.privacy)
         self._last = errand.header.step
         refused = dict.fromkeys(wrong, FailureCode.SHARE.value)
-        return Attached(UploadReply(upload=upload, own=own, refused=refused), attachment)
+        return Attached(UploadReply(upload=upload, own=vector.own, refused=refused), attachment)
 
     def _agree(self, errand: Errand, request: AgreeRequest) -> AgreeReply:
         member, _ = self._parts(errand, after=(self._steps.upload,))

@@ -30,7 +30,7 @@ from federated.aggregation.blind.statements import (
 )
 from federated.aggregation.blind.unreduced import UnreducedSum
 from federated.failures import Refused
-from federated.messages import Attachment
+from federated.messages import Attachment, PrivacyStatement
 from federated.notary import Notary
 from federated.timing import Task
 from security.keystream import apply_masks, subtract_multiple
@@ -39,11 +39,16 @@ from security.point_hash import PRIME, PointHash, draw_point
 
 
 class Verification:
-    """One member's checks of one sum, after unmasking."""
+    """One member's checks of one sum, after unmasking.
+
+    Attributes:
+        privacy: survivor -> what it has stated to have spent; complete once the sum is checked.
+    """
 
     def __init__(self, member: BlindMember, notary: Notary) -> None:
         self._member = member
         self._notary = notary
+        self.privacy: dict[str, PrivacyStatement | None] = {}
         self._coins: dict[str, bytes] = {}
         self._sum: UnreducedSum | None = None
         self._hash: PointHash | None = None
@@ -98,9 +103,8 @@ class Verification:
             self._point = draw_point(coins.values())
             self._hash = PointHash(self._point, len(member.remaining))
             digest = self._hash.of(member.remaining)
-        return Digest(point=encoded(self._point), digest=encoded(digest)).sign(
-            self._notary, member.header, member.label
-        )
+        stated = Digest(point=encoded(self._point), digest=encoded(digest), privacy=member.privacy)
+        return stated.sign(self._notary, member.header, member.label)
 
     def check(
         self,
@@ -130,6 +134,7 @@ class Verification:
             if stated.point != encoded(self._point) or len(stated.digest) != HASH_BYTES:
                 raise Refused(FailureCode.SUM)
             total += int.from_bytes(stated.digest)
+            self.privacy[party] = stated.privacy
         for number, party in enumerate(sorted(set(departed) - set(digests))):
             piece = attachment[number * member.remaining.nbytes : (number + 1) * member.remaining.nbytes]
             term = self._term_of(party, departed[party], dropped, piece)
@@ -155,6 +160,7 @@ class Verification:
             or seed_sha256(left.seed, place(study, party, header, label, "seed")) != dealing.seed
         ):
             raise Refused(FailureCode.SUM)
+        self.privacy[party] = stated.privacy
         words = np.frombuffer(upload, member.remaining.dtype).copy()
         keys: dict[str, MaskKey] = {}
         for other, gone in dropped.items():
