@@ -42,6 +42,8 @@ T = TypeVar("T")
 
 MAX_OWN_BYTES = 16 * 1024
 """A node's own figures are a few numbers; more is not stored."""
+SHOWN_DIGITS = 16
+"""Hex digits of an attachment's SHA-256 that its event keeps, for people to tell one from another."""
 
 
 class Directory(Protocol):
@@ -218,13 +220,14 @@ class Coordinator:
                 yield party, shared[2]
 
         for delivery in self._transport.exchange(letters(), deadline_s=question.deadline_s):
-            party, reply = delivery.party, self._read(delivery, header, question)
-            facts = {
+            party = delivery.party
+            facts: dict[str, Any] = {
                 "step": question.step.value,
                 "attempt": play.attempt,
                 "bytes_out": sent.get(party, 0),
                 "bytes_in": len(delivery.data or b""),
             }
+            reply = self._read(delivery, header, question, facts)
             refused = {} if isinstance(reply, FailureCode) else self._refused_by(party, reply)
             for member, code in refused.items():
                 self._fail(play.round, member, code, {"step": question.step.value, "refused_by": party})
@@ -236,8 +239,10 @@ class Coordinator:
                 self._fail(play.round, party, code, facts)
                 yield party, {party: code, **refused}
 
-    def _read(self, delivery: Delivery, header: Header, question: Ask[Reply]) -> Reply | FailureCode:
-        """Verify a delivery; return the reply or refusal in it, or why there is none to use."""
+    def _read(
+        self, delivery: Delivery, header: Header, question: Ask[Reply], facts: dict[str, Any]
+    ) -> Reply | FailureCode:
+        """Verify a delivery; return the reply or refusal in it, or why there is none to use. Notes an attachment."""
         if delivery.data is None:
             return delivery.failure or FailureCode.DROPPED_OUT
         try:
@@ -246,6 +251,8 @@ class Coordinator:
                 return message.parse(Refusal)
             if message.header == header.answered(Kind.REPLY, delivery.party):
                 reply = message.parse(question.reply)
+                if len(message.attachment):
+                    facts["attached"] = [len(message.attachment), message.attachment_sha256.hex()[:SHOWN_DIGITS]]
                 question.absorb(delivery.party, reply, message)
                 return reply
         except (Refused, SecurityError) as error:

@@ -5,6 +5,7 @@ Pure: the page of a live run and the command `simulate` both count with this.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from core.learning.run_events import EventKind, FailureCode
@@ -20,12 +21,35 @@ class RunEntry(NamedTuple):
         round: in which round.
         party: whose event it is.
         payload: `federated.store.Event.payload`.
+        at: when; None where nobody noted it.
     """
 
     kind: EventKind
     round: int
     party: str
     payload: Mapping[str, Any]
+    at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back from a party at a step.
+
+    Attributes:
+        party: who answered.
+        step: what it had been asked.
+        bytes: size of the whole message.
+        at: when it had come.
+        attached: size of its attachment (a masked vector, sealed weights); 0 for none.
+        sha256: first hex digits of the attachment's SHA-256; empty for none.
+    """
+
+    party: str
+    step: str
+    bytes: int
+    at: datetime | None = None
+    attached: int = 0
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,11 +81,12 @@ class RoundFigures:
         members: whose updates are in the model.
         seconds: by task, over all parties.
         by_party: the same for each party.
+        traffic: party -> (bytes from it, bytes to it).
         bytes_up: from parties to the coordinator.
         bytes_down: from the coordinator to parties.
         failures: in order.
         progress: party -> (steps done, steps in all) of the training under way.
-        answered: party -> last step that it answered.
+        answers: what came back in the attempt at hand, in order.
     """
 
     round: int
@@ -71,11 +96,17 @@ class RoundFigures:
     members: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TASKS, 0.0))
     by_party: dict[str, dict[str, float]] = field(default_factory=dict)
+    traffic: dict[str, tuple[int, int]] = field(default_factory=dict)
     bytes_up: int = 0
     bytes_down: int = 0
     failures: list[Failure] = field(default_factory=list)
     progress: dict[str, tuple[int, int]] = field(default_factory=dict)
-    answered: dict[str, str] = field(default_factory=dict)
+    answers: list[Answer] = field(default_factory=list)
+
+    @property
+    def answered(self) -> dict[str, str]:
+        """Party -> last step that it answered in the attempt at hand."""
+        return {answer.party: answer.step for answer in self.answers}
 
 
 def figures_of(entries: Iterable[RunEntry]) -> list[RoundFigures]:
@@ -101,7 +132,7 @@ def totals_of(rounds: Iterable[RoundFigures]) -> dict[str, float]:
 def _started(figures: RoundFigures, _entry: RunEntry) -> None:
     figures.attempts += 1
     figures.progress.clear()
-    figures.answered.clear()
+    figures.answers.clear()
 
 
 def _progress(figures: RoundFigures, entry: RunEntry) -> None:
@@ -109,7 +140,12 @@ def _progress(figures: RoundFigures, entry: RunEntry) -> None:
 
 
 def _answered(figures: RoundFigures, entry: RunEntry) -> None:
-    figures.answered[entry.party] = str(entry.payload["step"])
+    payload = entry.payload
+    attached, sha256 = payload.get("attached", (0, ""))
+    figures.answers.append(
+        Answer(entry.party, str(payload["step"]), int(payload.get("bytes_in", 0)), entry.at, int(attached), str(sha256))
+    )
+    figures.progress.pop(entry.party, None)
     _weigh(figures, entry)
 
 
@@ -130,8 +166,11 @@ def _finished(figures: RoundFigures, entry: RunEntry) -> None:
 
 
 def _weigh(figures: RoundFigures, entry: RunEntry) -> None:
-    figures.bytes_up += int(entry.payload.get("bytes_in", 0))
-    figures.bytes_down += int(entry.payload.get("bytes_out", 0))
+    up, down = int(entry.payload.get("bytes_in", 0)), int(entry.payload.get("bytes_out", 0))
+    before = figures.traffic.get(entry.party, (0, 0))
+    figures.traffic[entry.party] = before[0] + up, before[1] + down
+    figures.bytes_up += up
+    figures.bytes_down += down
     seconds = entry.payload.get("seconds", {})
     own = figures.by_party.setdefault(entry.party, dict.fromkeys(TASKS, 0.0))
     for task in TASKS:

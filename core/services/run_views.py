@@ -22,6 +22,8 @@ from core.services import worker_process
 from core.services.app import Actor, App
 from core.services.authorise import Action, Relation, authorise
 from core.services.dataset_store import open_name
+from core.services.run_plans import choices_of
+from core.services.run_steps import done_at, step_title
 from core.studies import STUDIES_BY_CODE
 from db.engine import read_scope
 from db.models import Dataset, Hospital, Role, Run, RunEvent, RunMember
@@ -48,6 +50,9 @@ OwnFigures = MutableMapping[int, dict[str, float]]
 """Event id -> a node's own figures, as a page remembers them."""
 
 EVENTS_SHOWN = 200
+_TRAINED = {"train", "upload"}
+_EVALUATED = {"evaluate", "figures-upload"}
+"""Steps whose replies hold a node's own figures, sealed: of its training, and of its validation."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,7 @@ class RunDetail:
         training_loss: round -> slug -> mean loss of the last local epoch, likewise; none of private trainings.
         epsilon: round -> slug -> what the data set has spent of privacy, likewise.
         privacy: differential privacy that was ordered, or None.
+        choices: what was ordered beside the defaults, a few words each.
         totals: seconds by task and bytes over all rounds.
         events: the newest first.
         worker_alive: whether a worker lives on this host, or one on another host holds the run.
@@ -140,6 +146,7 @@ class RunDetail:
     training_loss: dict[int, dict[str, float]] = field(default_factory=dict)
     epsilon: dict[int, dict[str, float]] = field(default_factory=dict)
     privacy: PrivacyOptions | None = None
+    choices: list[str] = field(default_factory=list)
     totals: dict[str, float] = field(default_factory=dict)
     events: list[EventView] = field(default_factory=list)
     worker_alive: bool = False
@@ -213,7 +220,7 @@ def run_detail(app: App, actor: Actor, run_id: str, *, seen: OwnFigures | None =
             for row in unseen:
                 known[row.id or 0] = open_figures(row, study=run.study_code, reader=app.identity, trust=trust, at=at)
     own, losses = _by_round(visible, known)
-    rounds = figures_of(RunEntry(EventKind(row.kind), row.round_number, row.party, row.payload) for row in rows)
+    rounds = figures_of(_entry(row) for row in rows)
     return RunDetail(
         run=_run_view(run),
         members=members,
@@ -222,6 +229,7 @@ def run_detail(app: App, actor: Actor, run_id: str, *, seen: OwnFigures | None =
         training_loss=losses,
         epsilon=_epsilon_by_round(visible, known),
         privacy=_privacy(run),
+        choices=choices_of(run.options),
         totals=totals_of(rounds),
         events=[_event_view(row) for row in reversed(rows[-EVENTS_SHOWN:]) if row.kind != EventKind.PROGRESS],
         worker_alive=worker_process.is_running(app.settings) or _is_held_elsewhere(run, app.clock.now()),
@@ -250,6 +258,10 @@ def open_figures(row: RunEvent, *, study: str, reader: Identity, trust: Trust, a
         return {}
 
 
+def _entry(row: RunEvent) -> RunEntry:
+    return RunEntry(EventKind(row.kind), row.round_number, row.party, row.payload, row.at)
+
+
 def _by_round(
     rows: list[RunEvent], known: Mapping[int, dict[str, float]]
 ) -> tuple[dict[int, dict[str, dict[str, float]]], dict[int, dict[str, float]]]:
@@ -258,9 +270,9 @@ def _by_round(
     losses: dict[int, dict[str, float]] = {}
     for row in rows:
         figures, slug = known.get(row.id or 0, {}), slug_of(row.party)
-        if row.payload.get("step") == "evaluate" and figures:
+        if row.payload.get("step") in _EVALUATED and figures:
             own.setdefault(row.round_number, {})[slug] = figures
-        elif row.payload.get("step") == "train" and "loss" in figures:
+        elif row.payload.get("step") in _TRAINED and "loss" in figures:
             losses.setdefault(row.round_number, {})[slug] = figures["loss"]
     return own, losses
 
@@ -323,13 +335,14 @@ def _event_view(row: RunEvent) -> EventView:
     kind = EventKind(row.kind)
     text = _TEXTS[kind]
     if kind is EventKind.ANSWERED:
-        text = _STEPS.get(str(row.payload.get("step")), "answered")
+        text = done_at(str(row.payload.get("step")))
     elif kind is EventKind.FAILED and row.payload["code"] == FailureCode.STOPPED:
         text = "stopped, as it was asked to"
     elif kind is EventKind.FAILED:
-        text = f"left out at '{row.payload.get('step')}': {FailureCode(str(row.payload['code'])).text}"
-    elif kind is EventKind.RUN_FAILED:
-        text = f"the run failed: {row.payload.get('reason', '')}"
+        at = step_title(str(row.payload.get("step")))
+        text = f"left out at “{at}”: {FailureCode(str(row.payload['code'])).text}"
+    elif kind in {EventKind.RUN_FAILED, EventKind.RUN_PAUSED} and row.payload.get("reason"):
+        text = f"{text}: {row.payload['reason']}"
     return EventView(at=row.at, round=row.round_number, party=row.party, text=text)
 
 
@@ -347,14 +360,4 @@ _TEXTS = {
     EventKind.RUN_PAUSED: "the run is paused",
     EventKind.RUN_ABORTED: "the run was aborted",
     EventKind.RUN_FAILED: "the run failed",
-}
-
-_STEPS = {
-    "initialise": "drew the first weights",
-    "adopt": "sealed and signed the first global model",
-    "train": "trained and sent its update",
-    "average": "opened, checked and averaged the updates",
-    "evaluate": "evaluated the new global model on its own patients",
-    "summarise": "added the validation figures and signed the lineage",
-    "export": "exported, calibrated and sealed the serving model",
 }

@@ -23,8 +23,8 @@ from core.learning.orders import (
     sign_order,
     training_party,
 )
-from core.learning.run_choices import PrivacyOptions
-from core.learning.training import TrainingOptions
+from core.learning.run_choices import Combining, PrivacyOptions, RoundRules, ServerOptions
+from core.learning.training import MAX_PROXIMAL, TrainingOptions
 from core.services import audit, worker_process
 from core.services.app import Actor, App
 from core.services.authorise import Action, Relation, authorise
@@ -55,6 +55,7 @@ __all__ = [
 ]
 
 MAX_LOCAL_EPOCHS = 50
+DEFAULT_COMBINING, DEFAULT_SERVER, DEFAULT_RULES = Combining(), ServerOptions(), RoundRules()
 _UNDER_WAY = (RunStatus.QUEUED, RunStatus.RUNNING)
 
 
@@ -118,12 +119,16 @@ def start_run(
     actor: Actor,
     *,
     study: str,
-    mode: AggregationMode,
     rounds: int,
     dataset_ids: Sequence[str],
+    mode: AggregationMode = AggregationMode.BLIND,
     minimum_members: int = MIN_MEMBERS,
     start_from: str | None = None,
     local_epochs: int = 3,
+    combining: Combining = DEFAULT_COMBINING,
+    server: ServerOptions = DEFAULT_SERVER,
+    proximal: float = 0.0,
+    round_rules: RoundRules = DEFAULT_RULES,
     privacy: PrivacyOptions | None = None,
     architecture: str = "",
     seed: int = 0,
@@ -134,12 +139,16 @@ def start_run(
         app: the application.
         actor: who orders it.
         study: name of the study.
-        mode: how updates travel; `plain` is refused when a data set is clinical.
         rounds: number of rounds.
         dataset_ids: one data set of each hospital that takes part.
+        mode: how updates travel; `plain` is refused when a data set is clinical.
         minimum_members: a round with fewer of them fails.
         start_from: id of the finished model to continue from, or None for new weights.
         local_epochs: epochs at each hospital in each round.
+        combining: how updates become one; `blind` knows the mean only.
+        server: what is done with the combined update.
+        proximal: FedProx: how strongly local training is pulled back to the global model; 0 for not at all.
+        round_rules: who is asked in a round, for how long, and what a failure means.
         privacy: differential privacy of local training, or None.
         architecture: network; the product's own by default.
         seed: of first weights and shuffling.
@@ -156,6 +165,8 @@ def start_run(
         raise NotFound("study")
     if not 1 <= local_epochs <= MAX_LOCAL_EPOCHS:
         raise RunRefused(f"1 to {MAX_LOCAL_EPOCHS} local epochs, not {local_epochs}")
+    if not 0 <= proximal <= MAX_PROXIMAL:
+        raise RunRefused(f"the proximal weight of FedProx is from 0 to {MAX_PROXIMAL:g}, not {proximal:g}")
     run_id = new_id()
     with session_scope(app.engine) as session:
         authorise(app, session, actor, Action.START_RUN, Relation.ANY)
@@ -181,9 +192,12 @@ def start_run(
                 for row, hospital in chosen
             ),
             minimum_members=minimum_members,
-            training=TrainingOptions(epochs=local_epochs),
+            training=TrainingOptions(epochs=local_epochs, proximal=proximal),
             seed=seed,
             draw=secrets.token_hex(16),
+            combining=combining,
+            server=server,
+            round_rules=round_rules,
             privacy=privacy,
             start_from=_lineage_name(app, session, known, start_from),
         )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from core.services.run_steps import PhaseState, PhaseView
 from core.services.run_views import TASKS, RoundFigures, RunView
 from core.services.runs import AggregationMode, RunStatus
 from pages._ui import times
@@ -39,11 +40,10 @@ TASK_TITLES: dict[str, str] = {
     "other_s": "Other",
 }
 
-STEPS: dict[str, str] = {
-    "initialise": "drew first weights",
-    "train": "trained",
-    "evaluate": "evaluated",
-    "export": "exported",
+PHASES: dict[PhaseState, str] = {
+    PhaseState.DONE: ":material/check_circle:",
+    PhaseState.NOW: ":material/sync:",
+    PhaseState.TO_COME: ":material/radio_button_unchecked:",
 }
 
 
@@ -67,6 +67,16 @@ def seconds_frame(rounds: Sequence[RoundFigures]) -> pd.DataFrame:
     """Return seconds by task for each round that has begun, over all parties."""
     return pd.DataFrame(
         [{"Round": one.round, **{TASK_TITLES[task]: round(one.seconds[task], 3) for task in TASKS}} for one in rounds]
+    )
+
+
+def phase_line(phases: Sequence[PhaseView]) -> str:
+    """Return a round's phases in one line: done, under way, to come."""
+    return " · ".join(
+        f"{PHASES[view.state]} **{view.phase}** now"
+        if view.state is PhaseState.NOW
+        else f"{PHASES[view.state]} {view.phase}"
+        for view in phases
     )
 
 

@@ -6,18 +6,15 @@ import pandas as pd
 import streamlit as st
 
 from core.errors import HemaSealError
-from core.services import models, run_views, runs
+from core.services import run_views, runs
 from core.services.accounts import Role
 from core.services.app import Actor, App
-from core.services.runs import AggregationMode, Provenance, RunStatus
-from core.studies import LEUKEMIA, STUDIES
-from pages._ui import charts, guard, privacy, shell, state, times, training
+from core.services.run_steps import PhaseState, phases_of, step_title
+from core.services.runs import AggregationMode, RunStatus
+from pages._ui import blind_demo, charts, guard, privacy, run_order, run_rounds, shell, state, times, training
 
 LIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
 EVERY_S = 2.0
-PROVENANCES = {Provenance.SYNTHETIC: "synthetic", Provenance.PUBLIC: "public", Provenance.CLINICAL: "clinical"}
-NOT_TAKING_PART = "Does not take part"
-NEW_WEIGHTS = ""
 OWN_FIGURES = {
     AggregationMode.SEALED: (
         "A hospital's own figures are sealed for it, for you and for this application; the cloud only gets the sums "
@@ -64,6 +61,7 @@ def _draw(run_id: str, *, live: bool) -> None:
     _standing(detail)
     _controls(detail)
     _members(detail)
+    run_rounds.draw(detail)
     _figures(detail)
     privacy.of_run(detail)
     _costs(detail)
@@ -77,8 +75,26 @@ def _standing(detail: run_views.RunDetail) -> None:
     st.markdown(f"{training.STATUS[run.status]} · round {run.rounds_done} of {run.rounds} · {run.study}")
     st.progress(run.rounds_done / run.rounds, text=_now(detail))
     st.caption(f"Mode **{training.MODE[run.mode]}**: {run.mode.visible_to_cloud}")
-    if run.reason:
-        st.error(run.reason, icon=":material/error:")
+    if detail.choices:
+        st.caption("Ordered with: " + "; ".join(detail.choices) + ".")
+    if run.status is RunStatus.PAUSED and run.reason:
+        st.warning(
+            f"**The run paused itself.** {run.reason}  \nSee to what is named above, then press Resume: the round is "
+            "tried again from the start, with new keys. Or abort; finished rounds stay stored.",
+            icon=":material/pause:",
+        )
+    elif run.status is RunStatus.PAUSED:
+        st.info(
+            "The authority paused this run. Resume plays the round in hand again from its start.",
+            icon=":material/pause:",
+        )
+    elif run.status is RunStatus.FAILED:
+        st.error(
+            f"{run.reason}  \nResume tries the round again from the start; finished rounds stay stored.",
+            icon=":material/error:",
+        )
+    elif run.reason:
+        st.caption(run.reason)
 
 
 def _now(detail: run_views.RunDetail) -> str:
@@ -98,7 +114,11 @@ def _now(detail: run_views.RunDetail) -> str:
         f"{party.partition('.')[0]} trains, {done} of {total} steps"
         for party, (done, total) in current.progress.items()
     ]
-    return f"Round {current.round}: " + ("; ".join(at_work) or "under way")
+    phases = phases_of(detail.run.mode, current, under_way=True)
+    now = next((view.phase for view in phases if view.state is PhaseState.NOW), None)
+    ended = "the next one begins" if current.round < detail.run.rounds else "the serving model is exported"
+    under_way = ended if now is None else now.lower()
+    return f"Round {current.round}: " + ("; ".join(at_work) or under_way)
 
 
 def _controls(detail: run_views.RunDetail) -> None:
@@ -134,29 +154,23 @@ def _confirm_abort(run_id: str) -> None:
 
 
 def _members(detail: run_views.RunDetail) -> None:
-    """Draw the hospitals with what each does, and the switch that makes a node drop out."""
-    current = detail.rounds[-1] if detail.rounds else None
-    rows = []
-    for member in detail.members:
-        party = f"{member.slug}.training"
-        done = training.STEPS.get(current.answered.get(party, ""), training.MISSING) if current else training.MISSING
-        if current and party in current.progress:
-            steps, total = current.progress[party]
-            done = f"trains, {steps} of {total} steps"
-        if member.drop_requested:
-            done = "made to drop out"
-        rows.append(
-            {
-                "Hospital": member.hospital,
-                "Data set": member.dataset,
-                "Training images": member.images,
-                "Last in this round": done,
-            }
-        )
+    """Draw the hospitals, and the switch that makes a node drop out."""
+    rows = [
+        {
+            "Hospital": member.hospital,
+            "Data set": member.dataset,
+            "Training images": member.images,
+            "Node": "made to drop out" if member.drop_requested else "takes part",
+        }
+        for member in detail.members
+    ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, key="run_members", alt="Hospitals of this run")
     if detail.run.status in (*LIVE, RunStatus.PAUSED):
         with st.expander("Make a node drop out", icon=":material/power_off:", key="run_drop"):
-            st.caption("For demonstrations: its machine stops answering, and the round goes on without it.")
+            st.caption(
+                "For demonstrations: its machine stops answering, and the round goes on without it while enough are "
+                "left."
+            )
             with st.container(horizontal=True):
                 for member in detail.members:
                     _drop_button(detail.run.id, member)
@@ -242,7 +256,7 @@ def _costs(detail: run_views.RunDetail) -> None:
 def _left_out(detail: run_views.RunDetail) -> None:
     """Draw who dropped out or was refused, and why."""
     rows = [
-        {"Round": one.round, "Party": fault.party, "At": fault.step, "Why": fault.code.text}
+        {"Round": one.round, "Party": fault.party, "At": step_title(fault.step), "Why": fault.code.text}
         for one in detail.rounds
         for fault in one.failures
         if fault.code is not run_views.FailureCode.STOPPED  # the authority's own wish
@@ -269,91 +283,19 @@ def _events(detail: run_views.RunDetail) -> None:
 
 
 def order() -> None:
-    """Draw the form that orders a run."""
-    choices = runs.dataset_choices(app, person)
-    study = STUDIES[LEUKEMIA.name]
-    by_hospital: dict[str, dict[str, runs.DatasetChoice]] = {}
-    for choice in choices:
-        if choice.study == study.name:
-            by_hospital.setdefault(choice.hospital, {})[choice.id] = choice
-    if len(by_hospital) < runs.MIN_MEMBERS:
-        shell.empty_state(
-            "Too few data sets",
-            f"A run needs data sets of at least {runs.MIN_MEMBERS} hospitals; each imports its own under “Data sets”.",
-        )
-        return
-    mode = st.radio(
-        "How updates travel",
-        list(AggregationMode),
-        index=list(AggregationMode).index(AggregationMode.SEALED),
-        format_func=training.MODE.__getitem__,
-        captions=[mode.visible_to_cloud for mode in AggregationMode],
-        key="order_mode",
-    )
-    st.markdown("**Hospitals**")
-    chosen = [picked for hospital, own in by_hospital.items() if (picked := _pick(hospital, own)) is not None]
-    left, middle, right = st.columns(3)
-    rounds = left.number_input("Rounds", 1, 50, 3, key="order_rounds")
-    epochs = middle.number_input("Local epochs in each round", 1, 20, 1, key="order_epochs")
-    most = max(len(chosen), runs.MIN_MEMBERS)
-    least = right.number_input("Hospitals that must finish each round", runs.MIN_MEMBERS, most, key="order_minimum")
-    finished = {view.id: view for view in models.list_models(app, person) if view.verified}
-    start = st.selectbox(
-        "Start from",
-        [NEW_WEIGHTS, *finished],
-        format_func=lambda key: "New weights" if key == NEW_WEIGHTS else _model_title(finished[key]),
-        key="order_start",
-    )
-    chosen_privacy = privacy.ordered(epochs=int(epochs), rounds=int(rounds))
-    if st.button("Sign and start", type="primary", key="order_submit", icon=":material/draw:") and mode is not None:
-        run = runs.start_run(
-            app,
-            person,
-            study=study.name,
-            mode=mode,
-            rounds=int(rounds),
-            dataset_ids=[choice.id for choice in chosen],
-            minimum_members=int(least),
-            local_epochs=int(epochs),
-            privacy=chosen_privacy,
-            start_from=start or None,
-        )
+    """Draw the form that orders a run, and go and watch the run that it ordered."""
+    if run := run_order.order(app, person):
         runs.wake_worker(app, person)
         st.session_state["run_newest"] = run
         st.session_state["runs_next_section"] = "Watch"
         st.rerun()
-    st.caption(
-        "The order is signed with the authority's key. Every node checks that signature, so nobody in between can "
-        "change the mode, the hospitals, or who gets the model."
-    )
-
-
-def _pick(hospital: str, own: dict[str, runs.DatasetChoice]) -> runs.DatasetChoice | None:
-    """Draw one hospital's choice of a data set; None if it does not take part."""
-
-    def title(key: str) -> str:
-        if not key:
-            return NOT_TAKING_PART
-        choice = own[key]
-        return f"{choice.name} · {PROVENANCES[choice.provenance]} · {choice.training_images:,} training images"
-
-    slug = next(iter(own.values())).hospital_id
-    chosen = st.selectbox(hospital, [*own, ""], format_func=title, key=f"order_dataset_{slug}")
-    return own.get(chosen)
-
-
-def _model_title(view: models.ModelView) -> str:
-    """Return a model in one line."""
-    auc = f" · AUC {view.metrics['auc']:.3f}" if "auc" in view.metrics else ""
-    place = "in service" if view.status is models.CheckpointStatus.IN_SERVICE else view.status.value
-    return f"Model of {times.show_time(view.created_at)} · {place}{auc}"
 
 
 shell.title(
     "Training runs",
     "Hospitals train one model together; each keeps its images. What the cloud can see depends on the mode.",
 )
-sections = {"Watch": watch, "New run": order}
+sections = {"Watch": watch, "New run": order, "How blind works": blind_demo.draw}
 if (wanted := st.session_state.pop("runs_next_section", None)) in sections:
     st.session_state["runs_section"] = wanted
 st.session_state.setdefault("runs_section", "Watch")  # a default beside a value of the session is warned of
