@@ -11,6 +11,7 @@ from core.services import audit
 from core.services.app import Actor, App
 from core.services.authorise import Action, Relation, authorise
 from core.services.members import CertificateView
+from core.services.run_steps import step_title
 from core.services.run_views import OwnFigures, RunView, list_runs, run_detail
 from db.engine import read_scope, session_scope
 from db.models import CertificateRecord, Hospital
@@ -42,7 +43,7 @@ class RunComparison:
     Attributes:
         run: the run.
         rounds: round -> (own figures, global figures); own ones are empty where the node did not take part.
-        left_out: (round, step, why) where the node was left out.
+        left_out: (round, title of the step, why) where the node was left out.
         seconds: own seconds by task over all rounds.
     """
 
@@ -121,7 +122,7 @@ def comparison(app: App, actor: Actor, run_id: str, *, seen: OwnFigures | None =
             if one.finished and one.round > 0
         },
         left_out=[
-            (one.round, fault.step, fault.code.text)
+            (one.round, step_title(fault.step), fault.code.text)
             for one in detail.rounds
             for fault in one.failures
             if fault.party == party

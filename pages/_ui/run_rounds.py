@@ -43,39 +43,38 @@ def _attempts(one: RoundFigures) -> str:
 
 
 def _hospitals(detail: RunDetail, one: RoundFigures) -> None:
-    """Draw a line for each hospital: whether its update is in, what it did last, seconds and bytes."""
+    """Draw who is in and what each did last; then what it cost each."""
     left_out = {
         fault.party: f"left out at “{step_title(fault.step)}”: {fault.code.text}"
         for fault in one.failures
         if fault.code is not FailureCode.STOPPED
     }
-    rows = []
+    standing, costs = [], []
     for member in detail.members:
         party = f"{member.slug}.training"
         last = one.answered.get(party)
+        did = done_at(last) if last else training.MISSING
         if party in one.progress:
             steps, total = one.progress[party]
             did = f"trains, {steps} of {total} steps"
-        else:
-            did = done_at(last) if last else training.MISSING
-        if party in left_out and party not in one.members:
+        elif party in left_out and party not in one.members:
             did = left_out[party]
-        seconds = one.by_party.get(party, {})
-        up, down = one.traffic.get(party, (0, 0))
-        row: dict[str, object] = {"Hospital": member.hospital}
-        if one.round > 0:
-            row["Update"] = _is_in(one, party)
-        rows.append(
-            row
-            | {"Last": did}
-            | {
-                f"{title}, s": round(seconds[task], 2) if task in seconds else None
-                for task, title in training.TASK_TITLES.items()
+        seconds, (up, down) = one.by_party.get(party, {}), one.traffic.get(party, (0, 0))
+        update = {"Update": _is_in(one, party)} if one.round > 0 else {}
+        standing.append({"Hospital": member.hospital, **update, "Last": did})
+        costs.append(
+            {
+                "Hospital": member.hospital,
+                **{title: training.seconds(seconds.get(task, 0.0)) for task, title in training.TASK_TITLES.items()},
+                "Sent": training.size(up),
+                "Received": training.size(down),
             }
-            | {"Sent": training.size(up), "Received": training.size(down)}
         )
     st.dataframe(
-        pd.DataFrame(rows), hide_index=True, key="run_round_hospitals", alt="Hospitals in this round and what they did"
+        pd.DataFrame(standing), hide_index=True, key="run_round_hospitals", alt="Hospitals in this round, what each did"
+    )
+    st.dataframe(
+        pd.DataFrame(costs), hide_index=True, key="run_round_costs", alt="Time and bytes of each hospital in this round"
     )
 
 

@@ -1,7 +1,7 @@
 """Adding up a run's events."""
 
 from core.learning.run_events import EventKind, FailureCode
-from core.learning.run_figures import RunEntry, figures_of, totals_of
+from core.learning.run_figures import Answer, RunEntry, figures_of, totals_of
 
 SECONDS = {"training_s": 2.0, "cryptography_s": 0.5}
 ENTRIES = [
@@ -53,3 +53,10 @@ def test_a_new_attempt_starts_with_a_clean_board() -> None:
 
 def test_every_failure_code_has_a_text() -> None:
     assert all(code.text for code in FailureCode)
+
+
+def test_what_came_back_is_kept_with_the_hash_of_its_attachment_and_each_partys_traffic() -> None:
+    answered = {"step": "upload", "bytes_out": 5, "bytes_in": 9, "attached": [4, "ab"]}
+    (figures,) = figures_of([*ENTRIES, RunEntry(EventKind.ANSWERED, 1, "east.training", answered)])
+    assert figures.answers == [Answer("east.training", "upload", 9, attached=4, sha256="ab")]
+    assert figures.traffic == {"east.training": (16, 15), "west.training": (0, 10), "coordinator": (0, 0)}
