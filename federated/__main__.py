@@ -200,7 +200,8 @@ def verify(
     is wrong.
     """
     from core.clock import SystemClock
-    from federated.aggregation.blind.published import PublishedBroken, check_published
+    from federated.aggregation.blind.published import check_published
+    from federated.aggregation.blind.record_check import PublishedBroken
     from security.certificates import Certificate, Trust
     from security.errors import SecurityError
 

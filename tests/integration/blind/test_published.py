@@ -20,8 +20,9 @@ from core.learning.orders import COORDINATOR, AggregationMode
 from core.studies import LEUKEMIA
 from federated.__main__ import commands
 from federated.aggregation.blind.payload import decode_update, update_encoding
-from federated.aggregation.blind.published import Checked, PublishedBroken, check_published
+from federated.aggregation.blind.published import Checked, check_published
 from federated.aggregation.blind.record import Record
+from federated.aggregation.blind.record_check import PublishedBroken
 from federated.aggregation.blind.seeds import group_mask_key, masks_left_over
 from federated.aggregation.blind.statements import (
     Advert,
@@ -501,11 +502,11 @@ class Reader:
         """Whether guard bits, zero in every sum of updates, are as in random words with `known` zero bits below."""
         expected = 1 - 2.0 ** (known - self.encoding.guard)
         share = np.count_nonzero(words & self.guard) / len(words)
-        return abs(share - expected) < 6 * math.sqrt(expected * (1 - expected) / len(words))
+        return bool(abs(share - expected) < 6 * math.sqrt(expected * (1 - expected) / len(words)))
 
     def sum_of(self, parties: Iterable[str]) -> NDArray[Any]:
         """The sum of some survivors' terms, mod 2^32."""
-        return np.sum([self.terms[party] for party in parties], axis=0, dtype=np.uint32)
+        return np.add.reduce([self.terms[party] for party in parties], dtype=np.uint32)
 
 
 PARTS = [chosen for count in range(1, len(SURVIVORS)) for chosen in itertools.combinations(SURVIVORS, count)]
