@@ -6,8 +6,9 @@ from typing import Any
 
 from core.learning.run_choices import RoundRules
 from core.learning.run_events import EventKind, FailureCode
+from federated.softmax import SoftmaxLearner
 from federated.transport.inprocess import InProcessHost, Lines
-from tests.federation import Federation, SoftmaxLearner
+from tests.federation import Federation
 
 DEADLINE_S = 60.0
 
@@ -30,6 +31,7 @@ class Straggler(SoftmaxLearner):
     """In its first training lets the deadline pass, and trains on until nobody waits for it."""
 
     def __init__(self, now: list[float]) -> None:
+        super().__init__()
         self.now = now
         self.stopped = 0
 
