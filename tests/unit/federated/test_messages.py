@@ -14,7 +14,7 @@ HEADER = Header(
 
 
 def test_an_answer_goes_back_within_the_same_conversation() -> None:
-    back = HEADER.answered(Kind.REPLY)
+    back = HEADER.answered(Kind.REPLY, HEADER.recipient)
     assert (back.sender, back.recipient, back.kind) == ("x.training", "coordinator", "reply")
     assert (back.run, back.round, back.attempt, back.step) == (HEADER.run, HEADER.round, HEADER.attempt, HEADER.step)
 
