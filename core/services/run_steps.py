@@ -1,6 +1,6 @@
 """The steps of a run in people's words: what each one did, and the phases of a round that they belong to."""
 
-from collections.abc import Iterable
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -116,7 +116,7 @@ def phases_of(mode: AggregationMode, one: RoundFigures, *, under_way: bool) -> l
     else:
         phases = list(_BLIND if blind else _AVERAGED)
     exported = any(answer.step == "export" for answer in one.answers)
-    reached = _furthest(phases, (answer.step for answer in one.answers))
+    reached = _furthest(phases, one)
     views = [
         PhaseView(phase, _state(place, reached, done=one.finished, under_way=under_way))
         for place, phase in enumerate(phases)
@@ -124,13 +124,15 @@ def phases_of(mode: AggregationMode, one: RoundFigures, *, under_way: bool) -> l
     return [*views, PhaseView(Phase.EXPORT, PhaseState.DONE)] if exported else views
 
 
-def _furthest(phases: list[Phase], steps: Iterable[str]) -> int:
-    """Return the place of the furthest phase that somebody has answered in; the first one before anybody has."""
-    return max((phases.index(_STEPS[step].phase) for step in steps if _in(step, phases)), default=0)
-
-
-def _in(step: str, phases: list[Phase]) -> bool:
-    return step in _STEPS and _STEPS[step].phase in phases
+def _furthest(phases: list[Phase], one: RoundFigures) -> int:
+    """Return the place of the furthest phase that has begun; the first one before anybody has answered."""
+    steps = Counter(answer.step for answer in one.answers)
+    begun = {_STEPS[step].phase for step in steps if step in _STEPS}
+    if one.progress or (steps["deal"] and steps["deal"] >= steps["advertise"]):
+        begun.add(Phase.TRAINING)
+    if steps["average"]:
+        begun.add(Phase.FIGURES)
+    return max((phases.index(phase) for phase in begun if phase in phases), default=0)
 
 
 def _state(place: int, reached: int, *, done: bool, under_way: bool) -> PhaseState:

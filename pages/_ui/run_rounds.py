@@ -17,25 +17,26 @@ def draw(detail: RunDetail) -> None:
     if not detail.rounds:
         return
     st.header("Rounds", anchor=False)
+    live = detail.run.status is RunStatus.RUNNING
     numbers = [one.round for one in detail.rounds]
     by_number = {one.round: one for one in detail.rounds}
     chosen = st.selectbox(
         "Round",
         [NEWEST, *reversed(numbers)],
-        format_func=lambda number: "The newest" if number == NEWEST else _title(by_number[number]),
+        format_func=lambda number: "The newest" if number == NEWEST else _title(by_number[number], live=live),
         key="run_round",
     )
     one = by_number.get(chosen, detail.rounds[-1])
-    st.markdown(f"**{_title(one)}**{_attempts(one)}")
-    st.markdown(training.phase_line(phases_of(detail.run.mode, one, under_way=detail.run.status is RunStatus.RUNNING)))
+    st.markdown(f"**{_title(one, live=live)}**{_attempts(one)}")
+    st.markdown(training.phase_line(phases_of(detail.run.mode, one, under_way=live)))
     _hospitals(detail, one)
     _cost(one)
     _cloud(detail.run.mode, one)
 
 
-def _title(one: RoundFigures) -> str:
+def _title(one: RoundFigures, *, live: bool) -> str:
     name = "Opening" if one.round == 0 else f"Round {one.round}"
-    return name if one.finished else f"{name}, not finished"
+    return name if one.finished else f"{name}, {'under way' if live else 'not finished'}"
 
 
 def _attempts(one: RoundFigures) -> str:
@@ -88,11 +89,11 @@ def _is_in(one: RoundFigures, party: str) -> str:
 def _cost(one: RoundFigures) -> None:
     spent = sum(one.seconds.values())
     if spent:
-        share = 100 * one.seconds["cryptography_s"] / spent
+        share, so_far = 100 * one.seconds["cryptography_s"] / spent, "" if one.finished else " so far"
         st.caption(
             f"Cryptography took {training.seconds(one.seconds['cryptography_s'])}, {share:.1f} % of all parties' work "
-            f"in this round. {training.size(one.bytes_up)} went to the coordinator, {training.size(one.bytes_down)} "
-            "from it; all attempts are counted."
+            f"in this round{so_far}. {training.size(one.bytes_up)} went to the coordinator, "
+            f"{training.size(one.bytes_down)} from it; all attempts are counted."
         )
 
 
@@ -122,5 +123,10 @@ def _cloud(mode: AggregationMode, one: RoundFigures) -> None:
         seen, unseen = st.columns(2)
         seen.markdown("**It could see**\n" + "\n".join(f"- {line}" for line in view.could))
         unseen.markdown("**It could not see**\n" + "\n".join(f"- {line}" for line in view.could_not))
+        if mode is AggregationMode.BLIND:
+            st.caption(
+                "The signed, masked uploads of a run's last finished round are published; anybody can add them again "
+                "with `python -m federated verify`."
+            )
         if one.attempts > 1:
             st.caption("The table is of the last attempt; earlier ones left the same kinds of things.")

@@ -72,11 +72,9 @@ def seconds_frame(rounds: Sequence[RoundFigures]) -> pd.DataFrame:
 
 def phase_line(phases: Sequence[PhaseView]) -> str:
     """Return a round's phases in one line: done, under way, to come."""
+    names = {PhaseState.NOW: "**{}**\N{NO-BREAK SPACE}now"}
     return " · ".join(
-        f"{PHASES[view.state]} **{view.phase}** now"
-        if view.state is PhaseState.NOW
-        else f"{PHASES[view.state]} {view.phase}"
-        for view in phases
+        f"{PHASES[view.state]}\N{NO-BREAK SPACE}" + names.get(view.state, "{}").format(view.phase) for view in phases
     )
 
 

@@ -89,7 +89,7 @@ def figures(node: service.NodeView) -> None:
     else:
         st.caption("Figures appear when the first round is finished.")
     spent = sum(view.seconds.values())
-    if spent:
+    if view.seconds["training_s"]:
         share = f"{100 * view.seconds['cryptography_s'] / spent:.1f} %"
         cryptography = f"{training.seconds(view.seconds['cryptography_s'])} ({share})"
         shell.facts(

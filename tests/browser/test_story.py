@@ -203,11 +203,17 @@ def train(page: Page) -> None:
     """The authority orders two rounds, makes one node drop out, and watches the run to its end."""
     main = page.get_by_test_id("stMain")
     expect(main).to_contain_text("No run yet")
+    section(page, "How blind works")
+    expect(main).to_contain_text("The sum is +2.500000")
+    shot(page, "story-09-how-blind-works")
     section(page, "New run")
+    expect(by_key(page, "order_mode").get_by_role("radio", name="blind")).to_be_checked()
+    expect(main).to_contain_text("can read neither a hospital's update nor the sum nor the model")
     expect(main).to_contain_text("The cloud sees sizes and times only")
     expect(main).to_contain_text("The cloud can read every hospital's update")
     by_key(page, "order_rounds").get_by_role("spinbutton").fill("2")
     by_key(page, "order_rounds").get_by_role("spinbutton").press("Tab")
+    expect(main).to_contain_text("needs 3 to finish: one of them may drop out")
     shot(page, "story-09-new-run")
     click(page, "order_submit")
     expect(main).to_contain_text(re.compile("running|waiting for the worker"))
@@ -215,6 +221,15 @@ def train(page: Page) -> None:
     click(page, "drop_west")
     expect(main).to_contain_text("made to drop out")
     expect(main).to_contain_text("finished · round 2 of 2", timeout=RUN_MS)
+    settle(page)
+    by_key(page, "run_cloud").locator("summary").click()
+    for text in (
+        "✓ in the model",
+        "left out at “keys”",
+        "masked update",
+        "The global model: the members make it themselves",
+    ):
+        expect(main).to_contain_text(text)
     for text in ("AUC, round 2", "Accuracy, round 2", "Loss, round 2", "Sent to the coordinator", "Left out"):
         expect(main).to_contain_text(text)
     settle(page)

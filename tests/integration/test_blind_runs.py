@@ -8,6 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from core.clock import FixedClock
 from core.errors import RunRefused
+from core.learning.orders import RunOptions
 from core.learning.run_events import FailureCode
 from core.services import models, node, run_views, runs
 from core.services.app import Actor, App
@@ -91,9 +92,11 @@ def test_choices_reach_the_signed_order_and_the_run_repeats_them_in_words(app: A
         round_rules=RoundRules(participation=0.75, deadline_s=120, tries=2, on_failure=OnFailure.PAUSE),
     )
     with read_scope(app.engine) as session:
-        options = session.get_one(Run, run).options
-    assert (options["combining"]["rule"], options["server"]["optimiser"]) == ("trimmed-mean", "fedadam")
-    assert (options["training"]["proximal"], options["round_rules"]["tries"]) == (0.5, 2)
+        options = RunOptions.from_json(
+            {name: value for name, value in session.get_one(Run, run).options.items() if name not in {"order", "group"}}
+        )
+    assert (options.combining.rule, options.server.optimiser) == (CombiningRule.TRIMMED_MEAN, ServerOptimiser.FEDADAM)
+    assert (options.training.proximal, options.round_rules.tries, options.asked) == (0.5, 2, 3)
     assert run_views.run_detail(app, authority, run).choices == [
         "combined by trimmed mean against 1 malicious",
         "server optimiser FedAdam, rate 0.02",

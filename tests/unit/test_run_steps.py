@@ -59,6 +59,15 @@ def test_a_blind_round_goes_through_its_phases_in_order_and_never_back() -> None
     assert (now[0], now[-1], len(set(now))) == (Phase.KEYS, Phase.SEALING, 7)
 
 
+def test_whoever_trains_has_left_the_keys_behind() -> None:
+    keys = [answered(step, party) for step in ("advertise", "deal") for party in ("north.training", "east.training")]
+    assert states(AggregationMode.BLIND, keys[:3])[Phase.KEYS] is PhaseState.NOW
+    assert states(AggregationMode.BLIND, keys)[Phase.TRAINING] is PhaseState.NOW
+    trains = RunEntry(EventKind.PROGRESS, 1, "east.training", {"done": 1, "total": 6})
+    assert states(AggregationMode.BLIND, [*keys[:3], trains])[Phase.TRAINING] is PhaseState.NOW
+    assert states(AggregationMode.SEALED, [answered("average", "aggregation")])[Phase.FIGURES] is PhaseState.NOW
+
+
 def test_a_finished_round_is_done_and_the_export_follows() -> None:
     finished = RunEntry(EventKind.ROUND_FINISHED, 1, "coordinator", {"metrics": {}, "members": []})
     assert set(states(AggregationMode.SEALED, [finished]).values()) == {PhaseState.DONE}
