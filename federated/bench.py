@@ -15,8 +15,8 @@ of up to 32 Mi parameters over all nodes; those of a larger one are written to f
 - `total_s`: the aggregation of the update, all nodes and the coordinator summed over its steps, from the first to the
   one that applies the sum (`STEPS[Label.UPDATE]`; all steps in `plain` and `sealed`). `critical_s`: over these steps,
   the slowest node and then the coordinator, as if every hospital had its own machine and the network took no time.
-- `figures_s`: in `blind`, the second sum, of the validation figures, all parties; `seal_s`: sealing the new checkpoint.
-  `round_s`: everything. `wall_s`: of the whole round here, with as many node processes as `--processes` says.
+- `figures_s`: in `blind`, the second sum, of the validation figures, all parties; `seal_s`: sealing and
+  opening the new checkpoint. `round_s`: everything. `wall_s`: of the whole round here, with as many node processes as `--processes` says.
 - `bytes_per_parameter`: bytes that one node sends for both sums (the largest of the nodes), by parameters; beside it
   one node sends the new checkpoint, sealed (`checkpoint_bytes_per_parameter`).
 - `coordinator_peak_mb`: peak resident memory of the process that holds the coordinator.
@@ -80,7 +80,8 @@ MEASURED = 2
 """The round that is measured."""
 IN_MEMORY = 32 * 2**20
 _FIGURES = frozenset(step.value for step in astuple(STEPS[Label.FIGURES]))
-_BESIDE = _FIGURES | {Step.SEAL.value}
+_SEALING = frozenset({Step.SEAL.value, Step.OPEN.value})
+_BESIDE = _FIGURES | _SEALING
 _TENSORS = 8
 _CELLS = 8
 _MEGABYTE = 2**20
@@ -383,7 +384,7 @@ def _figures(
         "total_s": _seconds(row for step, row in rows.items() if step not in _BESIDE),
         "critical_s": sum(row["slowest_s"] + row["coordinator_s"] for step, row in rows.items() if step not in _BESIDE),
         "figures_s": _seconds(row for step, row in rows.items() if step in _FIGURES),
-        "seal_s": _seconds(row for step, row in rows.items() if step == Step.SEAL),
+        "seal_s": _seconds(row for step, row in rows.items() if step in _SEALING),
         "round_s": _seconds(rows.values()),
         "wall_s": (finished - started).total_seconds(),
         "node_s": sum(row["nodes_s"] for row in rows.values()) / nodes,

@@ -116,11 +116,11 @@ def open_model(notary: Notary, model: Model, *, run: str, round_number: int) -> 
     return state.weights, lineage
 
 
-def open_state(notary: Notary, model: Model, *, run: str, round_number: int) -> tuple[ServerState, Lineage]:
-    """Open a global model with its moments and verify its lineage.
+def verify_model(notary: Notary, model: Model, *, run: str, round_number: int) -> Lineage:
+    """Verify the lineage of a global model without opening it.
 
     Raises:
-        CheckpointRefused: it is not the model of this run and round, or its seal or lineage does not hold.
+        CheckpointRefused: it is not the model of this run and round, or its lineage does not hold.
     """
     if (model.run, model.round) != (run, round_number):
         raise CheckpointRefused("it belongs to another run or round")
@@ -134,6 +134,16 @@ def open_state(notary: Notary, model: Model, *, run: str, round_number: int) -> 
         )
     if (lineage.run, lineage.round) != (run, round_number):
         raise CheckpointRefused("its lineage states another run or round")
+    return lineage
+
+
+def open_state(notary: Notary, model: Model, *, run: str, round_number: int) -> tuple[ServerState, Lineage]:
+    """Open a global model with its moments and verify its lineage.
+
+    Raises:
+        CheckpointRefused: it is not the model of this run and round, or its seal or lineage does not hold.
+    """
+    lineage = verify_model(notary, model, run=run, round_number=round_number)
     state = _open(
         notary,
         model.sealed,

@@ -60,6 +60,7 @@ class Step(StrEnum):
     FIGURES_HASH = "figures-hash"
     FIGURES_TALLY = "figures-tally"
     SEAL = "seal"
+    OPEN = "open"
 
 
 class Kind(StrEnum):

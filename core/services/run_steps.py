@@ -73,6 +73,7 @@ _STEPS = {
     "figures-reveal": _Words(Phase.FIGURES, "drawing a point again", "revealed its random value for the figures"),
     "figures-hash": _Words(Phase.FIGURES, "checking the figures", "signed the hash of its own masked figures"),
     "figures-tally": _Words(Phase.FIGURES, "adding figures", "read the sum of all figures and signed the lineage"),
+    "open": _Words(Phase.SEALING, "checking the seal", "opened the sealed model and found its own"),
     "seal": _Words(Phase.SEALING, "sealing", "sealed the new model for members and authority"),
     "export": _Words(Phase.EXPORT, "export", "exported, calibrated and sealed the serving model"),
 }

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from core.errors import CheckpointRefused
 from core.learning.lineage import COMMITTEE, join_lineages, signers_needed, statement_of, verify_lineage
@@ -25,6 +25,8 @@ from federated.aggregation.blind.messages import (
     HashReply,
     HashRequest,
     LineageReply,
+    OpenReply,
+    OpenRequest,
     RevealReply,
     RevealRequest,
     SealReply,
@@ -294,35 +296,52 @@ def check_lineage(play: Play, party: str, reply: LineageReply) -> None:
 
 
 def _sealed(play: Play, stated: Mapping[str, LineageReply], members: tuple[str, ...]) -> Conversation[GlobalModel]:
-    """Join the lineages that most members signed alike, and have one of those members seal the weights."""
+    """Join the lineages that most members signed alike; have one of them seal the weights and another open them."""
     agreed = largest_group({party: claims_of(reply.lineage)[1] for party, reply in stated.items()})
     if len(agreed) < signers_needed(len(play.options.participants(play.round) if members else play.options.parties)):
         raise RoundFailed(f"Round {play.round}: the members' checks of the sum led to different models.")
-    for sealer in agreed:
-        sealed: list[bytes] = []
-        answers = yield from ask(
+    for sealer, other in zip(agreed, [*agreed[1:], agreed[0]], strict=True):
+        wire, attachment = yield from _sealed_by(play, sealer, stated, agreed)
+        opened = yield from ask(
             Ask(
-                step=Step.SEAL,
-                requests={sealer: SealRequest()},
-                reply=SealReply,
+                step=Step.OPEN,
+                requests={other: OpenRequest(model=wire)} if attachment.data else {},
+                reply=OpenReply,
                 quorum=0,
-                absorb=lambda _party, _reply, message: sealed.append(bytes(message.attachment)),  # noqa: B023
+                attachment=attachment,
+                certificates=False,
             )
         )
-        if sealer in answers:
-            break
-    else:
-        raise RoundFailed(f"Round {play.round}: no member sealed the new model.")
+        if opened:
+            wire = wire.model_copy(update={"sealed": bytes(attachment.data)})
+            return GlobalModel(wire=wire, members=members, metrics=stated[sealer].metrics)
+    raise RoundFailed(f"Round {play.round}: no two members agree on the sealed new model.")
+
+
+def _sealed_by(
+    play: Play, sealer: str, stated: Mapping[str, LineageReply], agreed: Sequence[str]
+) -> Conversation[tuple[Model, Attachment]]:
+    """Ask one member to seal the weights; returns the model without them, and them, or nothing if it does not."""
+    sealed: list[bytes] = []
+    yield from ask(
+        Ask(
+            step=Step.SEAL,
+            requests={sealer: SealRequest()},
+            reply=SealReply,
+            quorum=0,
+            absorb=lambda _party, _reply, message: sealed.append(bytes(message.attachment)),
+        )
+    )
     first = stated[sealer]
     others = [stated[party].lineage for party in agreed if party != sealer]
     wire = Model(
         run=play.run,
         round=play.round,
-        sealed=sealed[0],
+        sealed=b"",
         weights_sha256=first.weights_sha256,
         lineage=join_lineages([first.lineage, *others]),
     )
-    return GlobalModel(wire=wire, members=members, metrics=first.metrics)
+    return wire, Attachment.of(sealed[0]) if sealed else NO_ATTACHMENT
 
 
 def _now(play: Play) -> str:

@@ -165,3 +165,13 @@ class SealRequest(Request):
 
 class SealReply(Reply):
     """The sealed weights are the attachment."""
+
+
+class OpenRequest(Request):
+    """Asks a second node whether the sealed weights (the attachment) are those that it holds itself."""
+
+    model: Model
+
+
+class OpenReply(Reply):
+    """They are."""

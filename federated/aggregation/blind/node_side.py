@@ -19,6 +19,8 @@ from federated.aggregation.blind.messages import (
     ApplyRequest,
     BeginRequest,
     LineageReply,
+    OpenReply,
+    OpenRequest,
     SealReply,
     SealRequest,
     UploadRequest,
@@ -29,7 +31,7 @@ from federated.aggregation.blind.summing import GroupKeys, SumSteps, Vector, sam
 from federated.aggregation.local import LocalWork
 from federated.aggregation.server import ServerState, step
 from federated.answering import Answers, Attached, Errand, handle
-from federated.checkpoints import open_model, open_state, seal_state, sha256_of_state
+from federated.checkpoints import open_model, open_state, seal_state, sha256_of_state, verify_model
 from federated.failures import Refused
 from federated.messages import Attachment, ExportReply, ExportRequest, Header, Model, Step
 from federated.privacy_statements import check_statement, privacy_of
@@ -70,8 +72,7 @@ class _Made:
         parent: SHA-256 of the signed lineage of the weights before; empty at the start of a line.
         members: whose updates are in them.
         privacy: what their lineage says of differential privacy.
-        lineage: what the node has signed of them ...
-        stated: ... and the bytes of that; empty before.
+        stated: what the node has signed as their lineage; empty before.
     """
 
     header: Header
@@ -80,7 +81,6 @@ class _Made:
     parent: str
     members: tuple[str, ...]
     privacy: dict[str, float | str]
-    lineage: Lineage | None = None
     stated: bytes = b""
 
 
@@ -108,6 +108,7 @@ class BlindNode:
             Step.APPLY: handle(ApplyRequest, self._apply),
             Step.FIGURES_TALLY: handle(ApplyRequest, self._tally),
             Step.SEAL: handle(SealRequest, self._seal),
+            Step.OPEN: handle(OpenRequest, self._open),
             Step.EXPORT: handle(ExportRequest, self._export),
         }
 
@@ -140,22 +141,23 @@ class BlindNode:
         return Vector(words=words, base_sha256=base.sha256, own=trained.own, privacy=trained.privacy)
 
     def _opened(self, errand: Errand, model: Model) -> _Base:
-        """Open the global model, which must be of this very order.
-
-        Weights that this node made and signed for itself it neither opens nor checks again.
-        """
-        header, after, lineage_sha256 = errand.header, self._after, sha256_of_lineage(model.lineage)
-        place = header.run, header.round - 1, model.weights_sha256
-        if after is not None and after.lineage is not None and statement_of(model.lineage) == after.stated:
-            if (after.header.run, after.header.round, after.sha256) != place:
-                raise Refused(FailureCode.CHECKPOINT)
-            state, lineage = after.state, after.lineage
+        """Take the global model, which must be of this very order; what this node has made itself it does not open."""
+        header, after = errand.header, self._after
+        if after is not None and after.stated and statement_of(model.lineage) == after.stated:
+            state, lineage = (
+                after.state,
+                verify_model(self._notary, model, run=header.run, round_number=header.round - 1),
+            )
         else:
             sealed = model.model_copy(update={"sealed": bytes(errand.attachment)})
             state, lineage = open_state(self._notary, sealed, run=header.run, round_number=header.round - 1)
-            _check_origin(lineage, signers_of(model.lineage), errand.options, errand.order)
+        _check_origin(lineage, signers_of(model.lineage), errand.options, errand.order)
         return _Base(
-            header=header, state=state, sha256=model.weights_sha256, lineage=lineage, lineage_sha256=lineage_sha256
+            header=header,
+            state=state,
+            sha256=model.weights_sha256,
+            lineage=lineage,
+            lineage_sha256=sha256_of_lineage(model.lineage),
         )
 
     def _holds(self) -> str:
@@ -214,6 +216,14 @@ class BlindNode:
         )
         return Attached(SealReply(), Attachment.of(sealed))
 
+    def _open(self, errand: Errand, request: OpenRequest) -> OpenReply:
+        after, header = self._held(errand), errand.header
+        sealed = request.model.model_copy(update={"sealed": bytes(errand.attachment)})
+        open_state(self._notary, sealed, run=header.run, round_number=header.round)
+        if request.model.weights_sha256 != after.sha256:
+            raise Refused(FailureCode.CHECKPOINT)
+        return OpenReply()
+
     def _signed(self, errand: Errand, at: str, metrics: dict[str, float]) -> LineageReply:
         """Sign the lineage of the weights that this node holds."""
         header, after = errand.header, self._held(errand)
@@ -240,7 +250,7 @@ class BlindNode:
         )
         with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
             signed = sign_lineage(lineage, signer=self._notary.identity)
-        self._after = replace(after, lineage=lineage, stated=statement_of(signed))
+        self._after = replace(after, stated=statement_of(signed))
         return LineageReply(weights_sha256=after.sha256, metrics=metrics, lineage=signed)
 
     def _export(self, errand: Errand, request: ExportRequest) -> ExportReply:

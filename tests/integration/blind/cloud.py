@@ -83,6 +83,7 @@ KINDS: dict[str, tuple[type[Request], type[Reply]]] = {
     Step.FIGURES_TALLY: (blind.ApplyRequest, blind.LineageReply),
     Step.BEGIN: (blind.BeginRequest, blind.LineageReply),
     Step.SEAL: (blind.SealRequest, blind.SealReply),
+    Step.OPEN: (blind.OpenRequest, blind.OpenReply),
     Step.EXPORT: (ExportRequest, ExportReply),
 }
 

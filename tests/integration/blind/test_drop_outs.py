@@ -20,7 +20,7 @@ class Leaving:
         self.parties = parties
         self.gone: set[str] = set()
         self.for_good = for_good
-        for one in (*STEPS, Step.SEAL, Step.EXPORT):
+        for one in (*STEPS, Step.SEAL, Step.OPEN, Step.EXPORT):
             cloud.asking[one] = self._goes if one is step and not answers else self._stays_away
         if answers:
             cloud.asking[step] = self._stays_away
