@@ -86,8 +86,8 @@ def _example(shown: BlindExample) -> None:
     ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, key="blind_members", alt="Numbers, integers and uploads")
     steps = [
-        ("Uploads added", shown.added[0], "nothing"),
-        ("Unmasked", shown.unmasked[0], "nothing"),
+        ("Uploads added", shown.added[0], "nothing readable"),
+        ("Unmasked", shown.unmasked[0], "nothing readable"),
         ("Group masks off", shown.total_words[0], f"{shown.total:+.6f}"),
     ]
     st.dataframe(
