@@ -22,6 +22,7 @@ of up to 32 Mi parameters over all nodes; those of a larger one are written to f
 - `coordinator_peak_mb`: peak resident memory of the process that holds the coordinator.
 """
 
+import gc
 import multiprocessing
 import resource
 import secrets
@@ -242,6 +243,8 @@ class _LocalWork:
 def _serve(line: Connection, parties: dict[str, Answering]) -> None:
     """Answer letters until the line ends."""
     local = _LocalWork()
+    gc.freeze()
+    gc.disable()  # it would walk the objects of all nodes of this process in the time of one of them
     while True:
         try:
             party, _ = line.recv()

@@ -52,7 +52,7 @@ class FileBoard:
     Vectors stay in memory as well as long as they are `keep` bytes or fewer, so that they need not be read back.
     """
 
-    def __init__(self, folder: Path, *, keep: int = 64 * 2**20) -> None:
+    def __init__(self, folder: Path, *, keep: int = 16 * 2**20) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._left = keep

@@ -1,48 +1,31 @@
 """The coordinator's side of blind rounds: what is asked of whom, in which order. It reads nothing that it passes on."""
 
-import hashlib
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from core.errors import CheckpointRefused
-from core.learning.lineage import COMMITTEE, join_lineages, signers_needed, statement_of, verify_lineage
+from core.learning.lineage import COMMITTEE, join_lineages, signers_needed, verify_lineage
 from core.learning.orders import AggregationMode
 from core.learning.run_events import FailureCode
 from federated.aggregation.averaging import exporting, largest_group
-from federated.aggregation.base import Ask, Conversation, GlobalModel, NodeWork, Play, R, Served, ask, keep_nothing
-from federated.aggregation.blind.adding import Adding, only
-from federated.aggregation.blind.circle import Circle, circle_of
+from federated.aggregation.base import Ask, Conversation, GlobalModel, NodeWork, Play, Served, ask
+from federated.aggregation.blind.circle import circle_of
+from federated.aggregation.blind.course import Course, now_of
 from federated.aggregation.blind.messages import (
-    AdvertiseReply,
-    AdvertiseRequest,
-    AgreeReply,
-    AgreeRequest,
     ApplyReply,
-    ApplyRequest,
     BeginRequest,
-    DealReply,
-    DealRequest,
-    HashReply,
-    HashRequest,
     LineageReply,
     OpenReply,
     OpenRequest,
-    RevealReply,
-    RevealRequest,
     SealReply,
     SealRequest,
-    UnmaskReply,
-    UnmaskRequest,
-    UploadReply,
     UploadRequest,
 )
 from federated.aggregation.blind.node_side import BlindNode
 from federated.aggregation.blind.statements import Label
-from federated.aggregation.blind.steps import STEPS
 from federated.answering import Answers
 from federated.failures import Refused, RoundFailed
 from federated.ledger import Ledger
-from federated.messages import NO_ATTACHMENT, Attachment, Header, Kind, Message, Model, Reply, Request, Step
+from federated.messages import NO_ATTACHMENT, Attachment, Model, Step
 from federated.notary import Notary
 from security.signing import claims_of
 
@@ -55,13 +38,13 @@ class Blind:
     def opening(self, play: Play, start: Model | None) -> Conversation[GlobalModel]:
         """See `Aggregation.opening`."""
         asked = play.options.parties[:COMMITTEE]
-        begin = BeginRequest(parent=start, at=_now(play))
+        begin = BeginRequest(parent=start, at=now_of(play))
         begun = yield from ask(
             Ask(
                 step=Step.BEGIN,
                 requests=dict.fromkeys(asked, begin),
                 reply=LineageReply,
-                quorum=signers_needed(len(play.options.parties)),
+                quorum=_signers_needed(play),
                 certificates=False,
                 absorb=lambda party, reply, _message: check_lineage(play, party, reply),
             )
@@ -72,10 +55,10 @@ class Blind:
         """See `Aggregation.round`."""
         circle = circle_of(play.options, order=play.order, round_number=play.round)
         upload = UploadRequest(dealings={}, boxes={}, model=model.wire.model_copy(update={"sealed": b""}))
-        update = yield from _Sum(play, Label.UPDATE, circle).play(circle.parties, upload, sealed=model.wire)
+        update = yield from Course(play, Label.UPDATE, circle).play(circle.parties, upload, sealed=model.wire)
         applied = yield from update.use(ApplyReply)
         agreed = largest_group({party: reply.weights_sha256 for party, reply in applied.items()})
-        figures = yield from _Sum(play, Label.FIGURES, circle.figures).play(
+        figures = yield from Course(play, Label.FIGURES, circle.figures).play(
             tuple(agreed), UploadRequest(dealings={}, boxes={})
         )
         tallied = yield from figures.use(LineageReply)
@@ -92,185 +75,6 @@ class Blind:
     def aggregation_side(self, notary: Notary, ledger: Ledger) -> Answers:  # noqa: ARG002
         """See `Aggregation.aggregation_side`; in this mode there is nothing that the aggregation party could do."""
         return {}
-
-
-class _Sum:
-    """The coordinator's course through one sum."""
-
-    def __init__(self, play: Play, label: Label, circle: Circle) -> None:
-        self._play = play
-        self._circle = circle
-        self._steps = STEPS[label]
-        header = Header(
-            run=play.run,
-            round=play.round,
-            attempt=play.attempt,
-            step=label.value,
-            kind=Kind.REQUEST.value,
-            sender=play.notary.party,
-            recipient=play.notary.party,
-        )
-        self.adding = Adding(play.notary, header, label, circle, play.new_board(label.value))
-        self._digests: dict[str, bytes] = {}
-        self._committee: tuple[str, ...] = ()
-
-    def play(self, asked: tuple[str, ...], upload: UploadRequest, sealed: Model | None = None) -> "Conversation[_Sum]":
-        """Go from adverts to digests; the sum can then be used. Members that do not hold `sealed` get it."""
-        adding, circle, steps = self.adding, self._circle, self._steps
-        advertise = dict.fromkeys(asked, AdvertiseRequest())
-        adverts = yield from self._ask(steps.advertise, advertise, AdvertiseReply, absorb=adding.take_advert)
-        adding.adverts = {party: reply.advert for party, reply in _settled(adverts, circle).items()}
-
-        deal = {party: DealRequest(adverts=only(adding.adverts, circle.closed(party))) for party in adding.adverts}
-        dealt = yield from self._ask(steps.deal, deal, DealReply, absorb=adding.take_dealing)
-        adding.dealings = {party: reply.dealing for party, reply in dealt.items()}
-
-        requests = {
-            party: upload.model_copy(
-                update={
-                    "dealings": only(adding.dealings, circle.closed(party)),
-                    "boxes": {sender: reply.boxes[party] for sender, reply in dealt.items() if party in reply.boxes},
-                }
-            )
-            for party in dealt
-        }
-        deadline = self._play.options.round_rules.deadline_s if upload.model is not None else 0.0
-        held = hashlib.sha256(statement_of(sealed.lineage)).hexdigest() if sealed else ""
-        wanting = [party for party in dealt if adverts[party].holds != held]
-        yield from self._ask(
-            steps.upload,
-            requests,
-            UploadReply,
-            absorb=adding.take_upload,
-            attachment=Attachment.of(sealed.sealed) if sealed and wanting else NO_ATTACHMENT,
-            attached=wanting,
-            deadline_s=deadline,
-        )
-        for party in adding.settle():
-            self._play.blame(party, FailureCode.SHAPE, steps.upload)
-        for dealer in adding.blamed():
-            self._play.blame(dealer, FailureCode.SHARE, steps.deal)
-
-        agree = dict.fromkeys(adding.survivors, AgreeRequest(survivors=adding.survivors))
-        agreed = yield from self._ask(steps.agree, agree, AgreeReply, absorb=adding.take_agreement)
-        agreements = {party: reply.agreement for party, reply in agreed.items()}
-
-        committee = [party for party in circle.committee if party in agreements][: circle.committee_needed]
-        unmask = UnmaskRequest(agreements={party: agreements[party] for party in committee})
-        yield from self._ask(steps.unmask, dict.fromkeys(agreed, unmask), UnmaskReply, absorb=adding.take_shares)
-        yield from self._verify(agreements)
-        return self
-
-    def _verify(self, agreements: Mapping[str, bytes]) -> Conversation[None]:
-        """Sign the sum, then let the committee draw the point and everybody hash."""
-        circle, steps = self._circle, self._steps
-        statement, attachment = self.adding.add()
-        self.adding.publish(self._play.order, agreements, statement, attachment)
-        committee = {party: agreements[party] for party in circle.committee if party in agreements}
-        reveal = dict.fromkeys(committee, RevealRequest(sum=statement, agreements=committee))
-        revealed = yield from self._ask(
-            steps.reveal,
-            reveal,
-            RevealReply,
-            quorum=circle.committee_needed,
-            attachment=attachment,
-            absorb=self.adding.take_coin,
-        )
-        self._committee = tuple(revealed)
-        coins = {party: reply.coin for party, reply in revealed.items()}
-        self.adding.draw(coins.values())
-        survivors = dict.fromkeys(self.adding.survivors, HashRequest(coins=coins))
-        hashed = yield from self._ask(
-            steps.hash, survivors, HashReply, quorum=circle.committee_needed, absorb=self.adding.take_digest
-        )
-        self._digests = {party: reply.digest for party, reply in hashed.items()}
-
-    def use(self, reply: type[R]) -> Conversation[Mapping[str, R]]:
-        """Have the committee check the sum and do with it what the round does."""
-        departed, attachment = self.adding.departed(sorted(set(self.adding.survivors) - set(self._digests)))
-        request = ApplyRequest(
-            digests=self._digests,
-            departed=departed,
-            dropped=self.adding.dropped() if departed else {},
-            at=_now(self._play),
-        )
-        asked = dict.fromkeys((party for party in self._committee if party in self._digests), request)
-        return (
-            yield from self._ask(
-                self._steps.use,
-                asked,
-                reply,
-                quorum=self._circle.committee_needed,
-                attachment=attachment,
-                absorb=self._take_lineage,
-                explain=self._name_liars,
-            )
-        )
-
-    def _take_lineage(self, party: str, reply: Reply, _message: Message) -> None:
-        if isinstance(reply, LineageReply):
-            check_lineage(self._play, party, reply)
-
-    def _name_liars(self) -> str:
-        """Say, when too few members found the sum proved, whose hashes are not of what they uploaded."""
-        liars = self.adding.liars(self._digests)
-        for party in liars:
-            self._play.blame(party, FailureCode.SUM, self._steps.hash)
-        return f" Hashes that are not of what was uploaded: {', '.join(liars)}." if liars else ""
-
-    def _ask(
-        self,
-        step: Step,
-        requests: Mapping[str, Request],
-        reply: type[R],
-        *,
-        quorum: int | None = None,
-        attachment: Attachment = NO_ATTACHMENT,
-        attached: Collection[str] | None = None,
-        deadline_s: float = 0.0,
-        absorb: Callable[[str, R, Message], None] = keep_nothing,
-        explain: Callable[[], str] = str,
-    ) -> Conversation[Mapping[str, R]]:
-        return (
-            yield from ask(
-                Ask(
-                    step=step,
-                    requests=requests,
-                    reply=reply,
-                    quorum=self._circle.survivors_needed if quorum is None else quorum,
-                    attachment=attachment,
-                    attached=attached,
-                    certificates=step in _OWN_FIGURES,
-                    deadline_s=deadline_s,
-                    absorb=absorb,
-                    explain=explain,
-                )
-            )
-        )
-
-
-_OWN_FIGURES = {steps.upload for steps in STEPS.values()}
-"""Steps at which nodes seal figures of their own."""
-
-
-def _settled(adverts: Mapping[str, AdvertiseReply], circle: Circle) -> dict[str, AdvertiseReply]:
-    """Leave out whom an earlier attempt of this round was opened without: it can only be opened with the same members.
-
-    Raises:
-        RoundFailed: one of them is missing.
-    """
-    settled = Counter(tuple(sorted(reply.settled)) for reply in adverts.values() if reply.settled)
-    free = sum(1 for reply in adverts.values() if not reply.settled)
-    if free >= circle.survivors_needed:  # enough for another set without them; and few could claim anything
-        return dict(adverts)
-    members = settled.most_common(1)[0][0]
-    missing = sorted(set(members) - set(adverts))
-    if missing or not set(members) <= set(circle.parties):
-        raise RoundFailed(
-            "An earlier attempt of this round was opened with other members; of two sums the difference could be "
-            f"read, so these must come back first: {', '.join(missing) or 'members of another roster'}."
-        )
-    return {party: reply for party, reply in adverts.items() if party in members}
 
 
 def check_lineage(play: Play, party: str, reply: LineageReply) -> None:
@@ -298,7 +102,7 @@ def check_lineage(play: Play, party: str, reply: LineageReply) -> None:
 def _sealed(play: Play, stated: Mapping[str, LineageReply], members: tuple[str, ...]) -> Conversation[GlobalModel]:
     """Join the lineages that most members signed alike; have one of them seal the weights and another open them."""
     agreed = largest_group({party: claims_of(reply.lineage)[1] for party, reply in stated.items()})
-    if len(agreed) < signers_needed(len(play.options.participants(play.round) if members else play.options.parties)):
+    if len(agreed) < _signers_needed(play):
         raise RoundFailed(f"Round {play.round}: the members' checks of the sum led to different models.")
     for sealer, other in zip(agreed, [*agreed[1:], agreed[0]], strict=True):
         wire, attachment = yield from _sealed_by(play, sealer, stated, agreed)
@@ -333,7 +137,7 @@ def _sealed_by(
         )
     )
     first = stated[sealer]
-    others = [stated[party].lineage for party in agreed if party != sealer]
+    others = [stated[party].lineage for party in agreed if party != sealer][: _signers_needed(play) - 1]
     wire = Model(
         run=play.run,
         round=play.round,
@@ -344,8 +148,9 @@ def _sealed_by(
     return wire, Attachment.of(sealed[0]) if sealed else NO_ATTACHMENT
 
 
-def _now(play: Play) -> str:
-    return play.notary.clock.now().isoformat()
+def _signers_needed(play: Play) -> int:
+    """How many must sign a lineage of this round: more of them would only have to be checked."""
+    return signers_needed(len(play.options.participants(play.round) if play.round else play.options.parties))
 
 
 BLIND = Blind()
