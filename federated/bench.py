@@ -15,8 +15,9 @@ of up to 32 Mi parameters over all nodes; those of a larger one are written to f
 - `total_s`: the aggregation of the update, all nodes and the coordinator summed over its steps, from the first to the
   one that applies the sum (`STEPS[Label.UPDATE]`; all steps in `plain` and `sealed`). `critical_s`: over these steps,
   the slowest node and then the coordinator, as if every hospital had its own machine and the network took no time.
-- `figures_s`: in `blind`, the second sum, of the validation figures, all parties; `seal_s`: sealing and
-  opening the new checkpoint. `round_s`: everything. `wall_s`: of the whole round here, with as many node processes as `--processes` says.
+- `figures_s`: in `blind`, the second sum, of the validation figures, all parties; `seal_s`: sealing and opening the new
+  checkpoint. `round_s`: everything. `wall_s`: of the whole round here, with as many node processes as `--processes`
+  says.
 - `bytes_per_parameter`: bytes that one node sends for both sums (the largest of the nodes), by parameters; beside it
   one node sends the new checkpoint, sealed (`checkpoint_bytes_per_parameter`).
 - `coordinator_peak_mb`: peak resident memory of the process that holds the coordinator.

@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from core.errors import CheckpointRefused
-from core.learning.lineage import COMMITTEE, join_lineages, signers_needed, verify_lineage
+from core.learning.lineage import COMMITTEE, join_lineages, signers_needed
 from core.learning.orders import AggregationMode
-from core.learning.run_events import FailureCode
 from federated.aggregation.averaging import exporting, largest_group
 from federated.aggregation.base import Ask, Conversation, GlobalModel, NodeWork, Play, Served, ask
 from federated.aggregation.blind.circle import circle_of
@@ -23,7 +21,7 @@ from federated.aggregation.blind.messages import (
 from federated.aggregation.blind.node_side import BlindNode
 from federated.aggregation.blind.statements import Label
 from federated.answering import Answers
-from federated.failures import Refused, RoundFailed
+from federated.failures import RoundFailed
 from federated.ledger import Ledger
 from federated.messages import NO_ATTACHMENT, Attachment, Model, Step
 from federated.notary import Notary
@@ -75,28 +73,6 @@ class Blind:
     def aggregation_side(self, notary: Notary, ledger: Ledger) -> Answers:  # noqa: ARG002
         """See `Aggregation.aggregation_side`; in this mode there is nothing that the aggregation party could do."""
         return {}
-
-
-def check_lineage(play: Play, party: str, reply: LineageReply) -> None:
-    """Check a member's lineage before it is joined with others': with one that does not hold, the model would be lost.
-
-    Raises:
-        Refused: with `CHECKPOINT`, it is not a lineage of what the reply states, signed by this member.
-    """
-    notary = play.notary
-    try:
-        payload = verify_lineage(
-            reply.lineage,
-            party,
-            study=notary.study,
-            weights_sha256=reply.weights_sha256,
-            trust=notary.trust,
-            at=notary.clock.now(),
-        )
-    except CheckpointRefused:
-        raise Refused(FailureCode.CHECKPOINT) from None
-    if (payload.run, payload.round, payload.metrics) != (play.run, play.round, reply.metrics):
-        raise Refused(FailureCode.CHECKPOINT)
 
 
 def _sealed(play: Play, stated: Mapping[str, LineageReply], members: tuple[str, ...]) -> Conversation[GlobalModel]:

@@ -4,7 +4,8 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 
-from core.learning.lineage import statement_of
+from core.errors import CheckpointRefused
+from core.learning.lineage import statement_of, verify_lineage
 from core.learning.run_events import FailureCode
 from federated.aggregation.base import Ask, Conversation, Play, R, ask, keep_nothing
 from federated.aggregation.blind.adding import Adding, only
@@ -19,6 +20,7 @@ from federated.aggregation.blind.messages import (
     DealRequest,
     HashReply,
     HashRequest,
+    LineageReply,
     RevealReply,
     RevealRequest,
     UnmaskReply,
@@ -211,6 +213,28 @@ def _settled(adverts: Mapping[str, AdvertiseReply], circle: Circle) -> dict[str,
             f"read, so these must come back first: {', '.join(missing) or 'members of another roster'}."
         )
     return {party: reply for party, reply in adverts.items() if party in members}
+
+
+def check_lineage(play: Play, party: str, reply: LineageReply) -> None:
+    """Check a member's lineage before it is joined with others': with one that does not hold, the model would be lost.
+
+    Raises:
+        Refused: with `CHECKPOINT`, it is not a lineage of what the reply states, signed by this member.
+    """
+    notary = play.notary
+    try:
+        payload = verify_lineage(
+            reply.lineage,
+            party,
+            study=notary.study,
+            weights_sha256=reply.weights_sha256,
+            trust=notary.trust,
+            at=notary.clock.now(),
+        )
+    except CheckpointRefused:
+        raise Refused(FailureCode.CHECKPOINT) from None
+    if (payload.run, payload.round, payload.metrics) != (play.run, play.round, reply.metrics):
+        raise Refused(FailureCode.CHECKPOINT)
 
 
 def now_of(play: Play) -> str:
