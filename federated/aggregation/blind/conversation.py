@@ -7,7 +7,7 @@ from core.learning.orders import AggregationMode
 from federated.aggregation.averaging import exporting, largest_group
 from federated.aggregation.base import Ask, Conversation, GlobalModel, NodeWork, Play, Served, ask
 from federated.aggregation.blind.circle import circle_of
-from federated.aggregation.blind.course import Course, now_of
+from federated.aggregation.blind.course import Course, check_lineage, now_of
 from federated.aggregation.blind.messages import (
     ApplyReply,
     BeginRequest,

@@ -30,7 +30,7 @@ from federated.aggregation.blind.messages import (
 )
 from federated.aggregation.blind.statements import Label
 from federated.aggregation.blind.steps import STEPS
-from federated.failures import RoundFailed
+from federated.failures import Refused, RoundFailed
 from federated.messages import NO_ATTACHMENT, Attachment, Header, Kind, Message, Model, Reply, Request, Step
 
 
