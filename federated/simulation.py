@@ -206,7 +206,7 @@ def _own_figures(
                 step=event.payload["step"],
             )
             figures = open_own_figures(event.sealed, reader=authority, trust=trust, context=context, at=clock.now())
-            if event.payload["step"] == Step.EVALUATE:
+            if event.payload["step"] in {Step.EVALUATE, Step.FIGURES_UPLOAD}:
                 own.setdefault(event.round, {})[event.party] = figures
             elif "epsilon" in figures:
                 epsilon.setdefault(event.round, {})[event.party] = figures["epsilon"]

@@ -176,7 +176,7 @@ class Worker:
             yield FlowerTransport(self._settings.flower_socket)
             return
         lines = Lines()
-        switches = Switches(self._engine, run, lease.is_lost, self.ending, lines.given_up)
+        switches = Switches(self._engine, run, lease.tenure.is_lost, self.ending, lines.given_up)
         parties = self._parties(run, options, study, crl, switches)
         log.info("run %s: %d parties", run, len(parties))
         with InProcessHost(parties, is_down=switches.is_down, lines=lines) as host:

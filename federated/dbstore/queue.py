@@ -52,6 +52,23 @@ def claim_run(office: Office) -> str | None:
         return run.id
 
 
+class Tenure:
+    """Whether a run is still ours: all that parties get to know of a lease, and no way to whose it is."""
+
+    def __init__(self, good_until: float) -> None:
+        """Begin.
+
+        Args:
+            good_until: monotonic time until which the run is ours.
+        """
+        self.taken = threading.Event()
+        self.good_until = good_until
+
+    def is_lost(self) -> bool:
+        """Whether the run is no longer ours, or may not be: also right after this process stood still for a while."""
+        return self.taken.is_set() or time.monotonic() > self.good_until
+
+
 class Lease:
     """Keeps a claimed run ours while the block runs: a thread renews it. A context manager."""
 
@@ -63,8 +80,7 @@ class Lease:
             run: id of the run.
             since: monotonic time before it was claimed.
         """
-        self._taken = threading.Event()
-        self._good_until = since + LEASE_S
+        self.tenure = Tenure(since + LEASE_S)
         self._office = office
         self._run = run
         self._ended = threading.Event()
@@ -80,10 +96,6 @@ class Lease:
         self._ended.set()
         self._thread.join()
 
-    def is_lost(self) -> bool:
-        """Whether the run is no longer ours, or may not be: also right after this process stood still for a while."""
-        return self._taken.is_set() or time.monotonic() > self._good_until
-
     def _renew(self) -> None:
         while not self._ended.wait(HEARTBEAT_S):
             begun = time.monotonic()
@@ -93,8 +105,8 @@ class Lease:
                     ours = (col(Run.id) == self._run) & (col(Run.worker) == self._office.worker)
                     renewed = session.connection().execute(update(Run).where(ours).values(lease_until=until))
                 if renewed.rowcount != 1:
-                    self._taken.set()
+                    self.tenure.taken.set()
                     return
-                self._good_until = begun + LEASE_S
+                self.tenure.good_until = begun + LEASE_S
             except DatabaseUnavailable:
                 log.info("the lease of run %s could not be renewed", self._run)

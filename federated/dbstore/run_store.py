@@ -166,7 +166,7 @@ class DbRunStore:
             session.add(run)
 
     def _check(self, run: Run) -> None:
-        if run.worker != self._office.worker or self._lease.is_lost() or self._ending.is_set():
+        if run.worker != self._office.worker or self._lease.tenure.is_lost() or self._ending.is_set():
             raise StoreLost
 
     def _latest(self, session: Session) -> Checkpoint | None:

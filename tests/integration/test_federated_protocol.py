@@ -650,7 +650,8 @@ def lying(
         def lie(errand: Errand) -> Reply:
             honestly = reply(errand)
             assert isinstance(honestly, Reply)
-            return change(federation, errand, honestly)
+            own = errand.header.model_copy(update={"recipient": node.party})
+            return change(federation, replace(errand, header=own), honestly)
 
         own[step] = lie
         return own

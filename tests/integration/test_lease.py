@@ -64,19 +64,19 @@ def test_a_lease_that_could_not_be_renewed_in_time_is_lost_until_the_database_co
     with Lease(office, run, since=now.at) as lease:
         with away(office) as asked:
             assert asked.wait(10)
-            assert not lease.is_lost()
+            assert not lease.tenure.is_lost()
             now.at += LEASE_S + 1
-            assert lease.is_lost()
-        until(lambda: not lease.is_lost())
+            assert lease.tenure.is_lost()
+        until(lambda: not lease.tenure.is_lost())
 
 
 def test_a_worker_that_stood_still_knows_before_it_asks_the_database(office: Office, now: SimpleNamespace) -> None:
     run = claim_run(office)
     assert run is not None
     lease = Lease(office, run, since=now.at)
-    assert not lease.is_lost()
+    assert not lease.tenure.is_lost()
     now.at += LEASE_S + 1
-    assert lease.is_lost()
+    assert lease.tenure.is_lost()
 
 
 def test_a_run_that_another_worker_took_is_lost_for_good(office: Office, now: SimpleNamespace) -> None:
@@ -87,7 +87,7 @@ def test_a_run_that_another_worker_took_is_lost_for_good(office: Office, now: Si
             row = session.get_one(Run, run)
             row.worker = "elsewhere/place/1"
             session.add(row)
-        until(lease.is_lost)
+        until(lease.tenure.is_lost)
 
 
 def test_a_run_of_another_host_is_taken_over_when_its_lease_has_ended_and_not_before(

@@ -164,6 +164,7 @@ class Walked(SoftmaxLearner):
 
     def __init__(self) -> None:
         """Nothing is found yet."""
+        super().__init__()
         self.found: dict[str, dict[str, set[str]]] = {}
         self.images: dict[str, int] = {}
 

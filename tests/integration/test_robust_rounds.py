@@ -152,7 +152,8 @@ def test_a_simulation_orders_what_was_asked_for(tmp_path: Path) -> None:
     data = Federation(tmp_path).data
     combining = Combining(rule=CombiningRule.TRIMMED_MEAN, malicious=1)
     server = ServerOptions(optimiser=ServerOptimiser.FEDYOGI, learning_rate=0.1)
-    asked = SimulationOptions(combining=combining, server=server, training=TrainingOptions(proximal=0.5))
+    training = TrainingOptions(proximal=0.5)
+    asked = SimulationOptions(mode=AggregationMode.SEALED, combining=combining, server=server, training=training)
     ordered = order_options(data, LEUKEMIA, asked)
     assert (ordered.combining, ordered.server, ordered.training.proximal) == (combining, server, 0.5)
 

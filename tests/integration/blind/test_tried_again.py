@@ -3,7 +3,7 @@
 import pytest
 
 from core.learning.run_choices import OnFailure, RoundRules
-from federated.aggregation.blind import conversation
+from federated.aggregation.blind import course
 from federated.aggregation.blind import messages as blind
 from federated.messages import Step, Wire
 from tests.federation import Federation
@@ -44,7 +44,7 @@ def test_the_next_attempt_waits_for_the_same_members_and_finishes_with_them(aban
 def test_a_coordinator_that_does_not_wait_gets_no_signature_for_another_set(
     abandoned: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversation, "_settled", lambda adverts, _circle: dict(adverts))
+    monkeypatch.setattr(course, "_settled", lambda adverts, _circle: dict(adverts))
     without_south(abandoned)
     before = len(abandoned.carried)
     assert abandoned.play() == "paused"
@@ -55,7 +55,7 @@ def test_a_coordinator_that_does_not_wait_gets_no_signature_for_another_set(
 def test_nor_do_nodes_reveal_shares_when_it_asks_for_them_all_the_same(
     abandoned: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversation, "_settled", lambda adverts, _circle: dict(adverts))
+    monkeypatch.setattr(course, "_settled", lambda adverts, _circle: dict(adverts))
     without_south(abandoned)
     codes: list[str] = []
 
