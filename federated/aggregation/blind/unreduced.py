@@ -63,7 +63,7 @@ class UnreducedSum:
         read = cls(length, word, members)
         if len(data) != read.low.nbytes + read.carry.nbytes:
             raise Refused(FailureCode.SIZE)
-        read.low = np.frombuffer(data, read.low.dtype, length)
+        read.low = np.frombuffer(data, read.low.dtype, length).copy()  # words amid a message need not be aligned
         read.carry = np.frombuffer(data, read.carry.dtype, length, offset=read.low.nbytes)
         if length and int(read.carry.max()) >= members:
             raise Refused(FailureCode.SUM)

@@ -143,7 +143,7 @@ class Verification:
         with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
             if total % PRIME != self._hash.of_sum(self._sum.low, self._sum.carry):
                 raise Refused(FailureCode.SUM)
-            words = self._sum.low.copy()
+            words = self._sum.low
             subtract_multiple(words, member.group_mask, len(survivors))
         return words
 

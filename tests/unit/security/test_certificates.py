@@ -26,7 +26,7 @@ def test_a_certificate_says_whose_key_it_is_and_for_what(world: World) -> None:
         assert again.not_before <= NOW <= again.not_after
         assert again.not_after - NOW == timedelta(days=365)
         assert 0 < len(again.serial) <= 40
-        assert world.trust.check(again, party="north.training", use=use, at=NOW) is again
+        assert world.trust.check(again, party="north.training", use=use, at=NOW) == again
     assert identity.signing_certificate.fingerprint != identity.sealing_certificate.fingerprint
 
 
