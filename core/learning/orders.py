@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Self
 
 from core.errors import RunRefused
@@ -186,7 +187,7 @@ class RunOptions:
                 f"{self.combining.least_updates} updates in each round, so as many hospitals must finish it"
             )
 
-    @property
+    @cached_property
     def parties(self) -> tuple[str, ...]:
         """The members' training parties, sorted."""
         return tuple(member.party for member in self.members)
@@ -199,6 +200,8 @@ class RunOptions:
 
     def participants(self, round_number: int) -> tuple[str, ...]:
         """Return the parties that a round asks, sorted: the same for everybody who holds the order."""
+        if self.asked == len(self.members):
+            return self.parties
         drawn = sorted(self.parties, key=lambda party: _drawn(self.draw, round_number, party))
         return tuple(sorted(drawn[: self.asked]))
 
@@ -208,10 +211,11 @@ class RunOptions:
         Raises:
             KeyError: not a member.
         """
-        for member in self.members:
-            if member.party == party:
-                return member
-        raise KeyError(party)
+        return self._members_by_party[party]
+
+    @cached_property
+    def _members_by_party(self) -> dict[str, Member]:
+        return {member.party: member for member in self.members}
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
