@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 from benchmarks.rivals.measuring import Inputs, largest_error
 from core.learning.run_choices import DEFAULT_CLIP
 from federated.aggregation.blind.fixed_point import Encoding
-from federated.bench import BenchLearner
+from federated.bench.learner import BenchLearner
 
 ROOT = Path(__file__).parents[1]
 RIVALS = ROOT / "benchmarks" / "rivals"

@@ -165,7 +165,7 @@ def bench(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
 ) -> None:
     """Measure one round of real parties and messages, without training."""
-    from federated.bench import bench as measure
+    from federated.bench.measure import bench as measure
 
     figures = measure(nodes=nodes, parameters=parameters, mode=mode, processes=processes)
     if json_file is not None:

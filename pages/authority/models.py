@@ -101,9 +101,9 @@ def compare(view: ModelView, serving: ModelView | None, *, key: str) -> None:
         rows.append(row)
     st.dataframe(pd.DataFrame(rows), hide_index=True, height="content", key=key, alt="Validation figures")
     st.caption(
-        "Measured on the validation patients of the hospitals that trained it, added up by the aggregation enclave and "
-        "signed with the lineage. Two models of different runs were measured on different patients if their hospitals "
-        "or data sets differ."
+        "Measured on the validation patients of the hospitals that trained it, added up over all of them and signed "
+        "with the lineage. Two models of different runs were measured on different patients if their hospitals or "
+        "data sets differ."
     )
 
 

@@ -1,10 +1,6 @@
 """Blind runs through services, worker and pages: order with choices, play, watch, promote. NumPy learner."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from core.clock import FixedClock
 from core.errors import RunRefused
@@ -16,16 +12,12 @@ from core.services.cloud_view import seen_by_cloud
 from core.services.run_plans import Combining, CombiningRule, OnFailure, RoundRules, ServerOptimiser, ServerOptions
 from core.services.run_steps import PhaseState, phases_of
 from core.services.runs import AggregationMode, RunStatus, start_run
-from core.services.sessions import check_password, redeem_code
 from core.studies import LEUKEMIA
 from db.engine import read_scope
 from db.models import Run
-from pages._ui import state
+from tests.integration.page_support import draw, words
 from tests.integration.runs_support import give_data, worker_for
 
-ROOT = Path(__file__).resolve().parents[2]
-PASSWORD = "hemaseal-demo"
-TIMEOUT_S = 30
 SLUGS = ("east", "north", "south", "west")
 
 
@@ -116,26 +108,6 @@ def test_choices_that_cannot_be_are_refused_with_the_reason(app: App, authority:
         order(app, authority, datasets, proximal=99.0)
     with pytest.raises(RunRefused, match="finished by 3 of 4"):
         order(app, authority, datasets, minimum_members=4)
-
-
-@pytest.fixture
-def served(app: App, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
-    monkeypatch.setattr(state, "app", lambda: app)
-    yield app
-    app.supervisor.stop_all()
-
-
-def draw(app: App, page: str, username: str, **values: object) -> AppTest:
-    tab = AppTest.from_file(str(ROOT / "pages" / f"{page}.py"), default_timeout=TIMEOUT_S)
-    tab.session_state["session_token"] = redeem_code(app, check_password(app, username, PASSWORD))
-    for name, value in values.items():
-        tab.session_state[name] = value
-    return tab.run()
-
-
-def words(tab: AppTest) -> str:
-    texts = [*tab.markdown, *tab.caption, *tab.warning, *tab.error, *tab.info]
-    return " ".join(text.value for text in texts)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

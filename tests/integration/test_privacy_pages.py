@@ -1,11 +1,7 @@
 """Differential privacy from the authority's order to the hospital's page, through the database and the worker."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from sqlmodel import select
-from streamlit.testing.v1 import AppTest
 
 from core.clock import FixedClock
 from core.errors import NotAuthorised, RunRefused
@@ -14,17 +10,13 @@ from core.services import audit, models, privacy_spend, run_views
 from core.services.app import Actor, App
 from core.services.privacy_spend import PrivacyOptions, PrivacyUnit
 from core.services.runs import AggregationMode, RunStatus, start_run
-from core.services.sessions import check_password, redeem_code
 from core.studies import LEUKEMIA
 from db.engine import read_scope
 from db.models import RunEvent
 from federated.spend import HISTORY_NAME
-from pages._ui import state
+from tests.integration.page_support import draw, words
 from tests.integration.runs_support import give_data, worker_for
 
-ROOT = Path(__file__).resolve().parents[2]
-PASSWORD = "hemaseal-demo"
-TIMEOUT_S = 30
 PRIVACY = PrivacyOptions(noise_multiplier=2.0, sampling_rate=0.5, budget_epsilon=20.0)
 PLAN = epsilon_by_round(PRIVACY, epochs=3, rounds=4)
 
@@ -110,25 +102,6 @@ def test_a_plan_tells_what_it_costs_and_how_far_the_budget_goes() -> None:
     assert privacy_spend.plan_cost(tight, epochs=3, rounds=4).rounds == 2
     with pytest.raises(RunRefused):
         privacy_spend.plan_cost(PRIVACY, epochs=3, rounds=0)
-
-
-@pytest.fixture
-def served(app: App, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
-    monkeypatch.setattr(state, "app", lambda: app)
-    yield app
-    app.supervisor.stop_all()
-
-
-def draw(app: App, page: str, username: str, **values: object) -> AppTest:
-    tab = AppTest.from_file(str(ROOT / "pages" / f"{page}.py"), default_timeout=TIMEOUT_S)
-    tab.session_state["session_token"] = redeem_code(app, check_password(app, username, PASSWORD))
-    for name, value in values.items():
-        tab.session_state[name] = value
-    return tab.run()
-
-
-def words(tab: AppTest) -> str:
-    return " ".join(text.value for text in [*tab.markdown, *tab.caption, *tab.warning])
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -5,7 +5,6 @@ group mask. Everything that proves the sum lies on the board, where anybody can 
 """
 
 from collections.abc import Mapping
-from typing import TypeVar
 
 import numpy as np
 
@@ -24,7 +23,6 @@ from federated.aggregation.blind.seeds import masks_left_over, share_context
 from federated.aggregation.blind.statements import (
     Digest,
     Label,
-    Statement,
     Sum,
     encoded,
     place,
@@ -44,8 +42,6 @@ from security.masking import MaskKey
 from security.point_hash import PointHash
 
 _BITS = 8
-_WORDS = (32, 64)
-S = TypeVar("S", bound=Statement)
 
 
 class Adding(Intake):
@@ -104,16 +100,12 @@ class Adding(Intake):
             RoundFailed: a secret has too few shares, or shares that do not fit together.
         """
         self._open_secrets()
-        first = self._uploads[next(iter(self.survivors))][1].words
-        total: UnreducedSum | None = None
+        _, upload, size = self._uploads[next(iter(self.survivors))]
+        total = UnreducedSum(upload.words, word=size * _BITS, members=len(self._circle.parties))
         for party in self.survivors:
             words = self._term(party)
             with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
-                if total is None:
-                    total = UnreducedSum(first, word=words.itemsize * _BITS, members=len(self._circle.parties))
                 total.add(words)
-        if total is None:
-            raise RoundFailed("Nobody uploaded anything.")
         with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
             attachment = Attachment.of(total.to_bytes())
         statement = Sum(sha256=attachment.sha256, survivors=survivors_sha256(self.survivors))
