@@ -16,8 +16,8 @@ from sklearn.preprocessing import StandardScaler
 
 from core.imaging.datasets import Part, read_index, split_by_patient
 from core.imaging.decode import Pixels, decode_upload
-from core.imaging.preprocess import Preprocessing, normalise, preprocess
-from core.studies import LEUKEMIA
+from core.imaging.preprocess import normalise, preprocess
+from core.studies import LEUKEMIA, Preprocessing
 
 BINS = 24
 SEEDS = range(4)

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from core.diagnosis.codec import TRAVELS, Codec
 from core.errors import CheckpointRefused
-from core.imaging.preprocess import PREPROCESSING
 from core.learning.metric_sums import Summary, summary_dict
 from core.learning.weights import Weights, checkpoint_sha256, decode_weights, encode_weights, sha256_of
 from core.studies import STUDIES, Study
@@ -28,7 +27,7 @@ class ModelManifest:
         architecture: name in `core.learning.architectures`.
         input_size: side of the network's input in pixels.
         classes: labels in output order.
-        preprocessing: version of `core.imaging.preprocess`; another one would see other pixels.
+        preprocessing: version of the study's `core.studies.Preprocessing`; another one would see other pixels.
         temperature: logits are divided by it before they become probabilities.
         threshold: calibrated positive probability from which an image is called positive; it maximises balanced
             accuracy on the summed validation histograms (middle of the flat top).
@@ -76,8 +75,9 @@ class ModelManifest:
         study = STUDIES.get(self.study)
         if study is None or (study.class_names, study.input_size) != (self.classes, self.input_size):
             raise CheckpointRefused("the model was made for a study that is not known here")
-        if self.preprocessing != PREPROCESSING:
-            raise CheckpointRefused(f"the model needs preprocessing {self.preprocessing}, here is {PREPROCESSING}")
+        here = study.preprocessing.version
+        if self.preprocessing != here:
+            raise CheckpointRefused(f"the model needs preprocessing {self.preprocessing}, here is {here}")
         ordered = 0 <= self.uncertain_low <= self.threshold <= self.uncertain_high <= 1
         ordered = ordered and self.threshold <= self.alarm_threshold <= 1
         rates = 0 <= self.alarm_rate <= 1 and 0 <= self.false_alarm_bound <= 1
@@ -185,14 +185,14 @@ def make_serving_model(
         architecture=architecture,
         input_size=study.input_size,
         classes=study.class_names,
-        preprocessing=PREPROCESSING,
+        preprocessing=study.preprocessing.version,
         temperature=summary.temperature,
         threshold=summary.threshold,
         uncertain_low=summary.uncertain_low,
         uncertain_high=summary.uncertain_high,
         alarm_threshold=summary.alarm_threshold,
         alarm_rate=summary.alarm_rate,
-        false_alarm_bound=study.false_alarm_bound,
+        false_alarm_bound=study.policy.false_alarm_bound,
         run_id=run_id,
         round=round_number,
         weights_sha256=_name_of(weights, metadata),

@@ -85,7 +85,7 @@ class Predictor:
         """
         manifest = self.manifest
         started = time.perf_counter()
-        image = normalise(preprocess(pixels, manifest.input_size)[np.newaxis])
+        image = normalise(preprocess(pixels, manifest.input_size, self._study.preprocessing)[np.newaxis])
         prepared = time.perf_counter()
         outputs = self._runner(image=image)
         logits = np.asarray(outputs["logits"], np.float64)

@@ -11,7 +11,6 @@ from safetensors.numpy import load, save
 
 from core.errors import DatasetRefused
 from core.imaging.arrays import DatasetArrays
-from core.imaging.preprocess import PREPROCESSING
 from core.studies import Study
 from security.certificates import Certificate, Trust
 from security.context import Context, Purpose
@@ -41,8 +40,8 @@ class Archive(NamedTuple):
         return self.provenance not in NOT_CLINICAL
 
 
-def encode_archive(archive: Archive) -> bytes:
-    """Encode a data set; the metadata names the format, the preprocessing and the provenance of the images.
+def encode_archive(archive: Archive, study: Study) -> bytes:
+    """Encode a data set; the metadata names the format, the study's preprocessing and the provenance of the images.
 
     Pseudonyms of patients are in it too, so these bytes never leave memory unsealed.
     """
@@ -57,18 +56,18 @@ def encode_archive(archive: Archive) -> bytes:
     }
     metadata = {
         "format": FORMAT,
-        "preprocessing": PREPROCESSING,
+        "preprocessing": study.preprocessing.version,
         "provenance": archive.provenance,
         "patients": json.dumps(names),
     }
     return save(tensors, metadata)
 
 
-def decode_archive(data: bytes) -> Archive:
-    """Decode what `encode_archive` made.
+def decode_archive(data: bytes, study: Study) -> Archive:
+    """Decode what `encode_archive` made for the same study.
 
     Raises:
-        DatasetRefused: not such an archive, damaged, or made with another preprocessing.
+        DatasetRefused: not such an archive, damaged, or made with another preprocessing than the study now asks for.
     """
     try:
         length = int.from_bytes(data[:HEADER_LENGTH], "little")
@@ -79,7 +78,7 @@ def decode_archive(data: bytes) -> Archive:
         images, labels, parts = tensors["images"], tensors["labels"], tensors["parts"]
     except (SafetensorError, ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         raise DatasetRefused("the stored data set is damaged") from error
-    if metadata.get("format") != FORMAT or metadata.get("preprocessing") != PREPROCESSING:
+    if metadata.get("format") != FORMAT or metadata.get("preprocessing") != study.preprocessing.version:
         raise DatasetRefused("the stored data set was prepared in another way; import it again")
     arrays = DatasetArrays(images=images, labels=labels, patients=patients, parts=parts)
     return Archive(arrays, str(metadata.get("provenance")))
@@ -96,7 +95,7 @@ def seal_dataset(archive: Archive, *, sender: Identity, recipient: Certificate, 
         dataset_id: id of its row; a file that is put under another id does not open.
     """
     context = _context(sender.party, study, dataset_id)
-    return seal(encode_archive(archive), sender=sender, recipients=[recipient], context=context)
+    return seal(encode_archive(archive, study), sender=sender, recipients=[recipient], context=context)
 
 
 def open_dataset(
@@ -112,7 +111,7 @@ def open_dataset(
         data = open_sealed(sealed, recipient=node, trust=trust, context=context, sender=sender, at=at)
     except SealBroken:
         raise DatasetRefused("the sealed file does not open: it was changed or is not for this node") from None
-    return decode_archive(data)
+    return decode_archive(data, study)
 
 
 def _context(sender: str, study: Study, dataset_id: str) -> Context:

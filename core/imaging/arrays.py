@@ -152,7 +152,7 @@ def _load_image(source: ImageSource, record: Record, study: Study) -> tuple[NDAr
         height, width = pixels.shape[:2]
         if min(height, width) < study.min_side:
             return f"{width} x {height} pixels; the smaller side must be {study.min_side} or more"
-        return preprocess(pixels, study.input_size), hashlib.sha256(data).digest()
+        return preprocess(pixels, study.input_size, study.preprocessing), hashlib.sha256(data).digest()
     except FileNotFoundError:
         return "there is no such file"
     except OSError:

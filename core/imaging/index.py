@@ -25,6 +25,7 @@ class Record:
         path: relative to the data set's folder, with forward slashes.
         label: as written in ``index.csv``.
         label_index: position in the study's classes.
+        modality: how the image was made, one of the study's.
         site: where the image was made.
         patient: pseudonym; all images of one patient stay together.
         line: where ``index.csv`` names it; 0 where there is none.
@@ -33,6 +34,7 @@ class Record:
     path: str
     label: str
     label_index: int
+    modality: str
     site: str
     patient: str
     line: int = 0
@@ -43,7 +45,7 @@ def read_index(folder: Path | ImageSource, study: Study) -> list[Record]:
 
     Args:
         folder: holds ``index.csv`` (UTF-8) and the images that it names; a path or another source.
-        study: whose labels and modality the lines must use.
+        study: whose labels and modalities the lines must use.
 
     Returns:
         The records in the order of the file, at least one.
@@ -145,8 +147,8 @@ def _problem_of(row: dict[str, str], study: Study) -> str | None:
         return "the path leaves the folder"
     if row["label"] not in study.class_names:
         return f"the label {row['label'][:40]!r} is none of {', '.join(study.class_names)}"
-    if row["modality"] != study.modality:
-        return f"the modality {row['modality'][:40]!r} is not {study.modality}"
+    if row["modality"] not in study.modalities:
+        return f"the modality {row['modality'][:40]!r} is not {' or '.join(study.modalities)}"
     return None
 
 
@@ -156,6 +158,7 @@ def _record_of(row: dict[str, str], study: Study, line: int) -> Record:
         path=PurePosixPath(row["path"]).as_posix(),
         label=row["label"],
         label_index=study.index_of(row["label"]),
+        modality=row["modality"],
         site=row["site"],
         patient=row["patient"],
         line=line,

@@ -3,48 +3,16 @@
 `preprocess` makes the square that is stored for training; `normalise` is the last step before the network.
 """
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from core.studies import Preprocessing
+
 Pixels = NDArray[np.uint8]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Preprocessing:
-    """What is done to a picture on its way to the network.
-
-    By default both are off: on single stained cells neither helped (``docs/results.md``).
-
-    Attributes:
-        clahe: contrast-limited adaptive histogram equalisation of the lightness (CIE L*), tiles of an eighth.
-        clip_limit: contrast limit of CLAHE.
-        bilateral: edge-preserving bilateral filter.
-        sigma_colour: the filter's width in grey levels.
-        sigma_space: the filter's width in pixels of the network input.
-    """
-
-    clahe: bool = False
-    clip_limit: float = 2.0
-    bilateral: bool = False
-    sigma_colour: float = 20.0
-    sigma_space: float = 2.0
-
-    @property
-    def version(self) -> str:
-        """Name of these choices, written into data sets and models; equal names mean equal pixels."""
-        parts = ["square-area-1"]
-        if self.clahe:
-            parts.append(f"clahe-{self.clip_limit:g}")
-        if self.bilateral:
-            parts.append(f"bilateral-{self.sigma_colour:g}-{self.sigma_space:g}")
-        return "+".join([*parts, "minmax"])
-
-
 DEFAULT = Preprocessing()
-PREPROCESSING: str = DEFAULT.version
 
 
 def square_window(height: int, width: int) -> tuple[int, int, int]:

@@ -17,7 +17,6 @@ from core.studies import Study
 Pixels = NDArray[np.uint8]
 
 ANALYSIS_SIDE = 160
-SMEAR = "SMEAR"
 WHITE = 254
 
 # Measured on single-cell pictures of two laboratories (10,532 pictures) and on ruined copies of them; the figures are
@@ -84,7 +83,7 @@ def check_quality(pixels: Pixels, study: Study) -> QualityReport:
 
     Args:
         pixels: uint8[h, w, 3], RGB.
-        study: gives the smallest side; colour and stain are asked for when its modality is a stained smear.
+        study: gives the smallest side; colour and stain are asked for when its pictures are of stained blood.
 
     Raises:
         ImageRefused: the detail says which check failed, in plain words.
@@ -97,7 +96,7 @@ def check_quality(pixels: Pixels, study: Study) -> QualityReport:
     problem = _light_problem(report) or _focus_problem(report)
     if problem is not None:
         raise ImageRefused(problem)
-    if study.modality == SMEAR and (problem := _stain_problem(report)):
+    if study.is_stained and (problem := _stain_problem(report)):
         raise ImageNotStained(problem)
     return report
 

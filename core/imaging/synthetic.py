@@ -82,7 +82,7 @@ def paint_cell(rng: np.random.Generator, *, kind: CellKind, style: SmearStyle, s
     paint_red_cells(density, rng, style, scale, [(*centre, radius)])
     paint_platelets(density, rng, style, scale)
     paint_white_cell(density, rng, kind, centre=centre, radius=radius, scale=scale, style=style)
-    return _photograph(density, rng, style, zoom)
+    return photograph(density, rng, style, zoom)
 
 
 def generate_cells(
@@ -106,7 +106,9 @@ def _draw_patients(cells: Sequence[int], *, style: SmearStyle, seed: int, side: 
         for count, blast in enumerate(blasts, 1):
             kind = _draw_kind(rng, blast=bool(blast))
             label = LEUKEMIA.classes[int(blast)].name
-            record = Record(f"{patient}/{count:04d}.png", label, int(blast), style.site, patient)
+            record = Record(
+                f"{patient}/{count:04d}.png", label, int(blast), LEUKEMIA.modalities[0], style.site, patient
+            )
             yield SyntheticCell(record, kind, paint_cell(rng, kind=kind, style=slide, side=side))
 
 
@@ -164,7 +166,7 @@ def _write_folder(
                 {
                     "path": record.path,
                     "label": record.label,
-                    "modality": LEUKEMIA.modality,
+                    "modality": LEUKEMIA.modalities[0],
                     "site": record.site,
                     "patient": record.patient,
                     "source_label": f"synthetic {cell.kind.value}",
@@ -181,7 +183,7 @@ def generate_arrays(
 ) -> DatasetArrays:
     """Draw a data set straight into memory, split by patient; the same cells as `generate_dataset` writes."""
     cells = list(generate_cells(patients=patients, cells_per_patient=cells_per_patient, style=style, seed=seed))
-    squares = {cell.record.path: preprocess(cell.pixels, LEUKEMIA.input_size) for cell in cells}
+    squares = {cell.record.path: preprocess(cell.pixels, LEUKEMIA.input_size, LEUKEMIA.preprocessing) for cell in cells}
     split = split_by_patient([cell.record for cell in cells], seed=seed)
     ordered = [(position, record) for position, part in enumerate(Part) for record in split[part]]
     return DatasetArrays(
@@ -198,7 +200,7 @@ def _draw_kind(rng: np.random.Generator, *, blast: bool) -> CellKind:
     return kinds[int(rng.choice(len(kinds), p=weights))]
 
 
-def _photograph(density: NDArray[np.float32], rng: np.random.Generator, style: SmearStyle, zoom: float) -> Pixels:
+def photograph(density: NDArray[np.float32], rng: np.random.Generator, style: SmearStyle, zoom: float) -> Pixels:
     """Send light through optical densities (Beer-Lambert), through the lens and onto the camera."""
     side = density.shape[0]
     axis = np.linspace(-1, 1, side, dtype=np.float32)

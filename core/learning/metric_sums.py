@@ -35,10 +35,6 @@ LIMIT = 16.0
 TEMPERATURES = np.exp(np.linspace(math.log(0.25), math.log(8.0), 61))
 PSEUDO_PATIENT_CELLS = 100
 """Cells of a pseudo-patient: the count of a clinical differential."""
-UNCERTAIN_SHARE = 0.10
-"""At most this share of the validation images may be answered "uncertain"."""
-UNCERTAIN_ODDS = 9.0
-"""... and none whose calibrated odds are more than this many times above or below the threshold's."""
 PLATEAU = 0.002
 """Balanced accuracies closer than this are the same to us: the middle of the flat top is chosen, not its noise."""
 
@@ -151,8 +147,9 @@ def summarise(vector: Vector, study: Study) -> Summary:
     """Turn (added) sums into figures and into the decision rule of a model.
 
     The rule: temperature with the least cross-entropy; threshold with the highest balanced accuracy (middle of the
-    flat top, see `PLATEAU`); the widest band around the threshold that holds at most `UNCERTAIN_SHARE` of the
-    images and stays within `UNCERTAIN_ODDS`; the alarm with the lowest detectable share (see `_alarm`).
+    flat top, see `PLATEAU`); the widest band around the threshold that holds at most `uncertain_share` of the
+    images and stays within `uncertain_odds`, both of the study's policy; the alarm with the lowest detectable share
+    (see `_alarm`).
 
     Raises:
         ValueError: the vector has another length than this study's, holds values that sums cannot have, or no image.
@@ -168,9 +165,9 @@ def summarise(vector: Vector, study: Study) -> Summary:
     aucs = [_auc(by_class[c]) for c in range(classes)]
     temperature = float(TEMPERATURES[int(np.argmin(nll))])
     at, sensitivity, specificity = _threshold(positive)
-    reach = round(math.log(UNCERTAIN_ODDS) * temperature / _WIDTH)
-    low, high = _band(positive.sum(axis=0), at, reach)
-    alarm_at, alarm, false_alarm = _alarm(positive, at, study.false_alarm_bound)
+    reach = round(math.log(study.policy.uncertain_odds) * temperature / _WIDTH)
+    low, high = _band(positive.sum(axis=0), at, reach, study.policy.uncertain_share)
+    alarm_at, alarm, false_alarm = _alarm(positive, at, study.policy.false_alarm_bound)
     low_p, threshold_p, high_p, alarm_p = (
         float(p) for p in calibrated(_edges()[[low, at, high, alarm_at]], temperature)
     )
@@ -303,9 +300,9 @@ def _alarm(positive: Vector, at: int, bound: float) -> tuple[int, float, float]:
     return chosen
 
 
-def _band(counts: Vector, at: int, reach: int) -> tuple[int, int]:
-    """The widest pair of bin edges within `reach` of `at` that holds at most `UNCERTAIN_SHARE` of the images."""
-    allowed = UNCERTAIN_SHARE * counts.sum()
+def _band(counts: Vector, at: int, reach: int, share: float) -> tuple[int, int]:
+    """The widest pair of bin edges within `reach` of `at` that holds at most a share of the images."""
+    allowed = share * counts.sum()
     low = high = at
     for step in range(1, reach + 1):
         wider_low, wider_high = max(at - step, 0), min(at + step, BINS)

@@ -291,7 +291,7 @@ try:
         st.markdown(
             "UTF-8, one line per image, with the columns `path`, `label`, `modality`, `site`, `patient` and, if you "
             f"like, `source_label`. Labels: {', '.join(f'`{name}`' for name in LEUKEMIA.class_names)}; "
-            f"modality: `{LEUKEMIA.modality}`. Paths are relative to the folder. A patient has one site."
+            f"modality: `{LEUKEMIA.modalities[0]}`. Paths are relative to the folder. A patient has one site."
         )
 except HemaSealError as error:
     shell.show_error(error)

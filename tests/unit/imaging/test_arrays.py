@@ -138,7 +138,7 @@ def test_any_bytes_as_a_zip_give_one_named_error(data: bytes, cut: int) -> None:
 
 
 def test_an_archive_comes_back_whole(small: DatasetArrays) -> None:
-    again, provenance = decode_archive(encode_archive(Archive(small, "public")))
+    again, provenance = decode_archive(encode_archive(Archive(small, "public"), LEUKEMIA), LEUKEMIA)
     assert np.array_equal(again.images, small.images)
     assert np.array_equal(again.labels, small.labels)
     assert np.array_equal(again.parts, small.parts)
@@ -152,16 +152,16 @@ def test_an_archive_comes_back_whole(small: DatasetArrays) -> None:
 def test_what_is_not_known_to_be_something_else_is_clinical(
     small: DatasetArrays, provenance: str, clinical: bool
 ) -> None:
-    assert decode_archive(encode_archive(Archive(small, provenance))).clinical is clinical
+    assert decode_archive(encode_archive(Archive(small, provenance), LEUKEMIA), LEUKEMIA).clinical is clinical
 
 
 def test_a_changed_archive_is_refused_or_the_same(small: DatasetArrays) -> None:
-    data = encode_archive(Archive(small, "public"))
+    data = encode_archive(Archive(small, "public"), LEUKEMIA)
     for place in range(0, 900, 7):
         changed = bytearray(data)
         changed[place] ^= 0x41
         try:
-            again = decode_archive(bytes(changed))
+            again = decode_archive(bytes(changed), LEUKEMIA)
         except DatasetRefused:
             continue
         assert len(again.arrays) == len(small)
@@ -170,13 +170,13 @@ def test_a_changed_archive_is_refused_or_the_same(small: DatasetArrays) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_as_an_archive_give_one_named_error(data: bytes) -> None:
     with pytest.raises(DatasetRefused):
-        decode_archive(data)
+        decode_archive(data, LEUKEMIA)
 
 
 def test_an_archive_of_another_preprocessing_is_refused(small: DatasetArrays) -> None:
-    data = encode_archive(Archive(small, "public")).replace(b"square-area-1+minmax", b"square-area-9+minmax")
+    data = encode_archive(Archive(small, "public"), LEUKEMIA).replace(b"square-area-1+minmax", b"square-area-9+minmax")
     with pytest.raises(DatasetRefused, match="prepared in another way"):
-        decode_archive(data)
+        decode_archive(data, LEUKEMIA)
 
 
 def test_arrays_that_divide_a_patient_are_refused(small: DatasetArrays) -> None:

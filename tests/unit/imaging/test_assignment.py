@@ -109,8 +109,8 @@ def test_patients_of_one_laboratory_have_stains_like_one_another(tmp_path: Path)
         for image in range(2):
             path = f"{number}-{image}.png"
             (tmp_path / path).write_bytes(encode_png(generate_cell(rng, blast=False, style=STYLES[site])))
-            records.append(Record(path, "normal", 0, site, f"{site}-{number}"))
-    records.append(Record("missing.png", "normal", 0, "north", "unreadable"))
+            records.append(Record(path, "normal", 0, "SMEAR", site, f"{site}-{number}"))
+    records.append(Record("missing.png", "normal", 0, "SMEAR", "north", "unreadable"))
     stains = patient_stains(records, tmp_path, seed=0)
     assert stains.pop("unreadable") == 0.0
     assert patient_stains(records[:-1], tmp_path, seed=0) == stains

@@ -24,8 +24,8 @@ def refused(folder: Path, lines: str) -> str:
 
 def test_records_come_in_the_order_of_the_file_with_their_lines(tmp_path: Path) -> None:
     assert read_index(write_folder(tmp_path, GOOD), LEUKEMIA) == [
-        Record("a/0.png", "normal", 0, "one", "p1", 2),
-        Record("b/1.png", "leukemic", 1, "one", "p1", 3),
+        Record("a/0.png", "normal", 0, "SMEAR", "one", "p1", 2),
+        Record("b/1.png", "leukemic", 1, "SMEAR", "one", "p1", 3),
     ]
 
 

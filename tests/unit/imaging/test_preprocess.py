@@ -8,14 +8,13 @@ from hypothesis.extra.numpy import arrays
 
 from core.imaging.preprocess import (
     DEFAULT,
-    PREPROCESSING,
-    Preprocessing,
     apply_bilateral,
     apply_clahe,
     normalise,
     preprocess,
     square_window,
 )
+from core.studies import Preprocessing
 from tests.unit.imaging.pictures import cell
 
 
@@ -77,4 +76,3 @@ def test_every_choice_has_a_name_of_its_own() -> None:
         Preprocessing(bilateral=True),
     ]
     assert len({choice.version for choice in choices}) == len(choices)
-    assert DEFAULT.version == PREPROCESSING

@@ -11,7 +11,7 @@ from core.errors import ImageNotStained, ImageRefused
 from core.imaging.decode import Pixels
 from core.imaging.quality import check_quality, measure_quality
 from core.imaging.synthetic import STYLES, CellKind, paint_cell
-from core.studies import LEUKEMIA
+from core.studies import LEUKEMIA, Subject
 from tests.unit.imaging.pictures import cell
 
 GRAIN = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
@@ -48,7 +48,7 @@ def test_a_ruined_picture_is_refused_with_the_reason(name: str, seed: int) -> No
 
 def test_colour_is_asked_for_only_where_the_study_looks_at_stain() -> None:
     grey = np.repeat(cell(0)[..., 1:2], 3, axis=2)
-    assert check_quality(grey, replace(LEUKEMIA, modality="XRAY")).chroma == 0
+    assert check_quality(grey, replace(LEUKEMIA, subject=Subject.SCAN)).chroma == 0
 
 
 def test_measures_do_not_depend_on_the_size_of_the_upload() -> None:

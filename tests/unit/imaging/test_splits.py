@@ -15,7 +15,12 @@ def records_of(sizes: Sequence[int], shares: Sequence[float], sites: int = 1) ->
     """Patients of these sizes with these shares of positives, spread over sites."""
     return [
         Record(
-            f"{patient}/{number}.png", "", int(number < round(share * size)), f"site{patient % sites}", f"p{patient}"
+            f"{patient}/{number}.png",
+            "",
+            int(number < round(share * size)),
+            "SMEAR",
+            f"site{patient % sites}",
+            f"p{patient}",
         )
         for patient, (size, share) in enumerate(zip(sizes, shares, strict=True))
         for number in range(size)

@@ -11,7 +11,6 @@ from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
 from core.learning.metric_sums import (
     PSEUDO_PATIENT_CELLS,
-    UNCERTAIN_SHARE,
     alarm_rate,
     calibrated,
     length_of,
@@ -21,17 +20,18 @@ from core.learning.metric_sums import (
     summary_dict,
     sums_of,
 )
-from core.studies import LEUKEMIA, ClassLabel, Study
+from core.studies import LEUKEMIA, ClassLabel, Policy, Study, Subject
 
 THREE = Study(
     name="three",
-    code="t03",
+    code="s93",
     title="Three",
-    modality="SMEAR",
+    modalities=("SMEAR",),
+    subject=Subject.FIELD,
     classes=(
-        ClassLabel("a", "A", "a", positive=False),
-        ClassLabel("b", "B", "b", positive=True),
-        ClassLabel("c", "C", "c", positive=True),
+        ClassLabel("a", "A", "a", "a", positive=False),
+        ClassLabel("b", "B", "b", "b", positive=True),
+        ClassLabel("c", "C", "c", "c", positive=True),
     ),
     input_size=32,
     min_side=16,
@@ -97,7 +97,7 @@ def test_at_most_a_tenth_of_the_images_is_uncertain_and_the_band_holds_the_thres
     logits, labels = sample(LEUKEMIA, 300, seed=seed, gap=gap)
     summary = summarise(sums_of(logits, labels, LEUKEMIA), LEUKEMIA)
     p = calibrated(positive_log_odds(logits, LEUKEMIA), summary.temperature)
-    assert ((p >= summary.uncertain_low) & (p < summary.uncertain_high)).mean() <= UNCERTAIN_SHARE
+    assert ((p >= summary.uncertain_low) & (p < summary.uncertain_high)).mean() <= LEUKEMIA.policy.uncertain_share
     assert summary.uncertain_low <= summary.threshold <= summary.uncertain_high
     assert summary.threshold <= summary.alarm_threshold
 
@@ -122,7 +122,9 @@ def test_an_alarm_threshold_of_its_own_finds_patients_with_fewer_positive_cells(
 
     def detectable(threshold: float) -> float:
         false, true = (p[labels == 0] >= threshold).mean(), (p[labels == 1] >= threshold).mean()
-        rate, _ = alarm_rate((p[labels == 0] >= threshold).sum(), (labels == 0).sum(), LEUKEMIA.false_alarm_bound)
+        rate, _ = alarm_rate(
+            (p[labels == 0] >= threshold).sum(), (labels == 0).sum(), LEUKEMIA.policy.false_alarm_bound
+        )
         return (rate - false) / (true - false)
 
     assert detectable(summary.alarm_threshold) < detectable(summary.threshold)
@@ -156,5 +158,5 @@ def test_no_images_are_zeros_of_the_right_length() -> None:
 
 def test_a_study_may_ask_for_fewer_false_alarms() -> None:
     vector = sums_of(*sample(LEUKEMIA, 1000), LEUKEMIA)
-    strict = summarise(vector, replace(LEUKEMIA, false_alarm_bound=0.001))
+    strict = summarise(vector, replace(LEUKEMIA, policy=Policy(false_alarm_bound=0.001)))
     assert strict.false_alarm_rate <= 0.001
