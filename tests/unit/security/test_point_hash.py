@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from benchmarks.blind_primitives import change_trials
 from security.encoding import framed
-from security.point_hash import BUFFER, MAX_BLOCK, PRIME, PointHash, block_of, draw_point
+from security.point_hash import BLOCK, BUFFER, MOST_CARRY, PRIME, ROWS, WIDTH, PointHash, draw_point
 
 WORD_TYPES = tuple(np.dtype(name) for name in ("uint8", "uint16", "uint32", "uint64"))
 points = st.integers(1, PRIME - 1)
-LARGEST = MAX_BLOCK**2 // 4  # the shortest vector whose blocks have their full size
-EDGES = (4095, 4096, 4097, 4223, 4224, 4225)  # from here on blocks of 128: none cut off, a last one of 1, of 127
+EDGES = (WIDTH - 1, WIDTH, WIDTH + 1, 2 * WIDTH - 1, 2 * WIDTH, 4225)
 lengths = st.integers(0, 40) | st.sampled_from(EDGES)
 
 
@@ -42,7 +41,7 @@ def test_the_hash_is_what_plain_integers_give(point: int, length: int, dtype: np
 
 @pytest.mark.parametrize("dtype", WORD_TYPES, ids=str)
 @pytest.mark.parametrize(
-    "length", [0, 1, 2, *EDGES, BUFFER - 1, BUFFER, BUFFER + 1, LARGEST - 1, LARGEST, LARGEST + MAX_BLOCK + 1]
+    "length", [0, 1, 2, *EDGES, BUFFER - 1, BUFFER, BUFFER + 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + WIDTH + 1]
 )
 def test_the_largest_words_are_hashed_exactly_at_the_edges_of_blocks(dtype: np.dtype, length: int) -> None:
     """Equal words make a geometric series, whose sum is known without adding it up."""
@@ -52,16 +51,21 @@ def test_the_largest_words_are_hashed_exactly_at_the_edges_of_blocks(dtype: np.d
     assert PointHash(point, length).of(words) == int(largest) * series % PRIME
 
 
-def test_blocks_grow_with_the_root_of_the_vector_up_to_their_full_size() -> None:
-    assert [block_of(pieces) for pieces in (1, 4095, 4096, 10**6, LARGEST - 1)] == [2, 64, 128, 1024, MAX_BLOCK // 2]
-    assert block_of(LARGEST) == block_of(10**9) == MAX_BLOCK
-
-
 def test_no_partial_sum_can_reach_what_float64_cannot_count() -> None:
-    """With every byte of the powers and every word at their largest, the product is still exact."""
-    table = np.full((MAX_BLOCK, 1), 255.0)
-    largest = np.full((1, MAX_BLOCK), float(2**32 - 1))
-    assert int((largest @ table).item()) == MAX_BLOCK * 255 * (2**32 - 1) < 2**53
+    """With every byte of the powers, every word and every carry at their largest, the products are still exact."""
+    word = MOST_CARRY * 2**32 + 2**32 - 1
+    table, largest = np.full((WIDTH, 1), 255.0), np.full((1, WIDTH), float(word))
+    assert int((largest @ table).item()) == WIDTH * 255 * word < 2**53
+    assert 16 * ROWS * 255 * (2**27 - 1) < 2**53
+
+
+@pytest.mark.parametrize("most", [0, 1, MOST_CARRY - 1, MOST_CARRY, MOST_CARRY + 1, 255])
+@pytest.mark.parametrize("length", [1, WIDTH + 1, BUFFER + 1, BLOCK + WIDTH + 1])
+def test_the_largest_sums_are_hashed_exactly_whatever_they_carry(length: int, most: int) -> None:
+    point = PRIME - 1 - (1 << 90)
+    series = point * (pow(point, length, PRIME) - 1) * pow(point - 1, -1, PRIME)
+    low, carry = np.full(length, 2**32 - 1, np.uint32), np.full(length, most, np.uint8)
+    assert PointHash(point, length).of_sum(low, carry) == (most * 2**32 + 2**32 - 1) * series % PRIME
 
 
 @pytest.mark.parametrize("dtype", WORD_TYPES, ids=str)
