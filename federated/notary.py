@@ -1,6 +1,7 @@
 """One party's cryptography: signing, sealing and checking with its own identity, against its own trust, timed."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import lru_cache
 
 from core.clock import Clock
@@ -80,7 +81,7 @@ class Notary:
         """
         if crl and crl != self._trust.crl_der:
             with self.watch.measuring(Task.CRYPTOGRAPHY):
-                offered = Trust(self._trust.root, crl)
+                offered = replace(self._trust, crl_der=crl)
                 if offered.crl_number > self._trust.crl_number:
                     self._keep(crl)
                     self._trust = offered
@@ -122,7 +123,7 @@ class Notary:
             )
 
     def read_order(self, order: bytes, *, run: str) -> RunOptions:
-        """Return the run's options as the authority signed them.
+        """Return the run's options as the authority signed them; certificates named in them count from now on.
 
         Raises:
             SignatureBroken, CertificateRefused, RunRefused: see `core.learning.orders.read_order`.
@@ -131,6 +132,8 @@ class Notary:
             return self._read[3]  # every message bears the order; a newer revocation list has it checked again
         with self.watch.measuring(Task.CRYPTOGRAPHY):
             options = read_order(order, run=run, study=self.study, trust=self._trust, at=self._clock.now())
+            if self._trust.named != options.certificates:
+                self._trust = replace(self._trust, named=options.certificates)
         self._read = (order, run, self._trust, options)
         return options
 

@@ -126,12 +126,13 @@ def simulate(
         coordinator_identity = keys.enrol(COORDINATOR)
         store = MemoryRunStore(clock=clock, listener=on_event)
         readers = [keys.certificate(training_party(hospital)) for hospital in data]
+        ordered = order_options(data, study, options).naming(keys.board.signing.values())
         begun = time.perf_counter()
         with InProcessHost([*nodes, enclave], lines=lines) as host:
             coordinator = Coordinator(
                 notary=notary(coordinator_identity),
                 run=run,
-                order=sign_order(order_options(data, study, options), run=run, signer=authority),
+                order=sign_order(ordered, run=run, signer=authority),
                 group=seal_group_key(run, study=study.code, signer=authority, members=readers),
                 transport=host.transport,
                 store=store,

@@ -24,10 +24,12 @@ class Board:
     Attributes:
         list_der: newest revocation list.
         sealing: party -> sealing certificate, DER.
+        signing: party -> signing certificate.
     """
 
     list_der: bytes
     sealing: dict[str, bytes] = field(default_factory=dict)
+    signing: dict[str, Certificate] = field(default_factory=dict)
 
     def crl(self) -> bytes:
         """See `Directory.crl`."""
@@ -58,6 +60,7 @@ class ThrowAwayKeys:
         store = KeyStore(self._folder, party, self._master)
         identity = Identity.enrol(store, self._office, now=self._clock.now())
         self.board.sealing[party] = identity.sealing_certificate.der
+        self.board.signing[party] = identity.signing_certificate
         return identity
 
     def certificate(self, party: str) -> Certificate:

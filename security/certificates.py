@@ -1,7 +1,9 @@
 """Certificates (X.509, RFC 5280) and the trust anchor that checks them, revocation included."""
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from typing import Self
 
@@ -111,10 +113,27 @@ class Certificate:
             raise CertificateRefused("the certificate does not hold a P-256 key")
         return key
 
+    @cached_property
+    def sha256(self) -> bytes:
+        """SHA-256 of the certificate's DER: what an order names it by."""
+        return hashlib.sha256(self.der).digest()
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the public key, hex; equals `PrivateKey.fingerprint` of its private half."""
         return fingerprint(self.public_key)
+
+
+@dataclass(frozen=True)
+class _Admitted:
+    """A certificate of which the authority has said whose it is and what for, and what else is asked each time."""
+
+    certificate: Certificate
+    party: str
+    use: KeyUse
+    serial: int
+    not_before: datetime
+    not_after: datetime
 
 
 @dataclass(frozen=True)
@@ -128,10 +147,13 @@ class Trust:
     Attributes:
         root: the authority's root certificate, the trust anchor.
         crl_der: its revocation list, DER, or None before the first one exists.
+        named: SHA-256 of signing certificates, with whose they are, as the authority has named them in an order whose
+            signature has been verified. They need no second proof that they were issued; time and revocation they do.
     """
 
     root: Certificate
     crl_der: bytes | None = None
+    named: Mapping[bytes, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         """Check the anchor and the list.
@@ -152,28 +174,40 @@ class Trust:
         """
         if at.tzinfo is None:
             raise ValueError("a time with its zone expected")
-        certificate = self._issued.get(certificate.der) or self._check_issuer(certificate)
-        for holder, checked in (("authority", self.root), ("certificate", certificate)):
-            if not checked.not_before <= at.astimezone(UTC) <= checked.not_after:
+        checked = self._issued.get(certificate.der) or self._admit(certificate)
+        own = checked.not_before, checked.not_after
+        for holder, (begin, end) in (("authority", self._valid), ("certificate", own)):
+            if not begin <= at <= end:
                 raise CertificateRefused(f"the {holder}'s certificate is not valid at {at.isoformat()}")
-        if certificate.key_use is not use:
-            raise CertificateRefused(f"a certificate for '{use}' expected, got one for '{certificate.key_use}'")
-        if party is not None and certificate.party != party:
-            raise CertificateRefused(f"a certificate of '{party}' expected, got one of '{certificate.party}'")
-        _ = certificate.public_key
-        if certificate.parsed.serial_number in self._revoked:
-            raise CertificateRefused(f"the certificate of '{certificate.party}' is revoked")
-        return certificate
+        if checked.use is not use:
+            raise CertificateRefused(f"a certificate for '{use}' expected, got one for '{checked.use}'")
+        if party is not None and checked.party != party:
+            raise CertificateRefused(f"a certificate of '{party}' expected, got one of '{checked.party}'")
+        if checked.serial in self._revoked:
+            raise CertificateRefused(f"the certificate of '{checked.party}' is revoked")
+        return checked.certificate
 
-    def _check_issuer(self, certificate: Certificate) -> Certificate:
-        try:
-            certificate.parsed.verify_directly_issued_by(self.root.parsed)
-        except _MALFORMED:
-            raise CertificateRefused("the certificate was not issued by this authority") from None
+    def _admit(self, certificate: Certificate) -> _Admitted:
+        """Find out once whether the authority stands behind a certificate: an order names it, or its root issued it."""
+        named = self.named.get(certificate.sha256)
+        if named is None:
+            try:
+                certificate.parsed.verify_directly_issued_by(self.root.parsed)
+            except _MALFORMED:
+                raise CertificateRefused("the certificate was not issued by this authority") from None
+        _ = certificate.public_key
+        admitted = _Admitted(
+            certificate=certificate,
+            party=certificate.party if named is None else named,
+            use=certificate.key_use if named is None else KeyUse.SIGN,
+            serial=certificate.parsed.serial_number,
+            not_before=certificate.not_before,
+            not_after=certificate.not_after,
+        )
         if len(self._issued) >= _REMEMBERED:
             self._issued.clear()
-        self._issued[certificate.der] = certificate
-        return certificate
+        self._issued[certificate.der] = admitted
+        return admitted
 
     def is_revoked(self, serial: str) -> bool:
         """Return whether the newest list names this serial number (hex, as `Certificate.serial`)."""
@@ -185,7 +219,7 @@ class Trust:
         Raises:
             CertificateRefused: the list is not the root's, or its number is lower than the one in force.
         """
-        newer = Trust(self.root, der)
+        newer = replace(self, crl_der=der)
         if newer.crl_number < self.crl_number:
             raise CertificateRefused(f"revocation list {newer.crl_number} is older than {self.crl_number}")
         return newer
@@ -214,8 +248,12 @@ class Trust:
         return crl
 
     @cached_property
-    def _issued(self) -> dict[bytes, Certificate]:
-        """Certificates whose issuer's signature has been verified; time, use, party and revocation are asked anew."""
+    def _valid(self) -> tuple[datetime, datetime]:
+        return self.root.not_before, self.root.not_after
+
+    @cached_property
+    def _issued(self) -> dict[bytes, _Admitted]:
+        """Certificates that the authority stands behind; time, use, party and revocation are asked anew."""
         return {}
 
     @cached_property

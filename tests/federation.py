@@ -137,7 +137,9 @@ class Federation:
 
     def order(self, run: str = RUN) -> bytes:
         """The authority's signed order."""
-        return sign_order(self.options, run=run, signer=self.identities[AUTHORITY])
+        return sign_order(
+            self.options.naming(self.keys.board.signing.values()), run=run, signer=self.identities[AUTHORITY]
+        )
 
     def group(self, run: str = RUN) -> bytes:
         """The group key, sealed by the authority for the members."""

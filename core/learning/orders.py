@@ -8,8 +8,9 @@ must cover, or name other members.
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
@@ -28,7 +29,7 @@ from core.learning.run_choices import (
 )
 from core.learning.training import TrainingOptions
 from core.studies import Study
-from security.certificates import Trust
+from security.certificates import Certificate, Trust
 from security.context import Context, Purpose
 from security.identity import Identity
 from security.signing import sign, verify
@@ -39,6 +40,7 @@ AGGREGATION = "aggregation"
 APP = "app"
 
 MAX_ROUNDS = 200
+_CERTIFICATE = re.compile("([0-9a-f]{64})?")
 MIN_MEMBERS = 3
 """Of a sum of two, each of the two can subtract its own part and has the other's."""
 
@@ -106,12 +108,16 @@ class Member:
         dataset: id of the data set it trains on.
         images: images of the training part: the largest weight its update may claim.
         validation: images of the validation part: the most that its figures may be about.
+        certificate: SHA-256 (hex) of its signing certificate when the order was signed; empty where nothing is said.
+            Who holds the order need not verify that this one was issued. Another certificate of the member, a renewed
+            one, counts as well, once its issuer's signature has been verified.
     """
 
     party: str
     dataset: str
     images: int
     validation: int
+    certificate: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,10 +174,7 @@ class RunOptions:
                 f"{len(self.members)} hospitals were chosen and {self.minimum_members} must finish each round; "
                 f"at least {MIN_MEMBERS} are needed, since each of two could work out what the other sent"
             )
-        if any(member.images < 1 for member in self.members):
-            raise RunRefused("a data set has no training images")
-        if any(member.validation < 1 for member in self.members):
-            raise RunRefused("a data set has no validation images")
+        self._check_members()
         if not 0 < self.clip <= MAX_CLIP:
             raise RunRefused(f"the largest change of a weight must be above 0 and at most {MAX_CLIP:g}")
         if self.mode is AggregationMode.BLIND and self.combining.rule is not CombiningRule.MEAN:
@@ -186,6 +189,14 @@ class RunOptions:
                 f"this combining rule with {self.combining.malicious} malicious members needs at least "
                 f"{self.combining.least_updates} updates in each round, so as many hospitals must finish it"
             )
+
+    def _check_members(self) -> None:
+        if any(member.images < 1 for member in self.members):
+            raise RunRefused("a data set has no training images")
+        if any(member.validation < 1 for member in self.members):
+            raise RunRefused("a data set has no validation images")
+        if not all(_CERTIFICATE.fullmatch(member.certificate) for member in self.members):
+            raise RunRefused("a member's certificate is named by something else than a SHA-256")
 
     @cached_property
     def parties(self) -> tuple[str, ...]:
@@ -204,6 +215,17 @@ class RunOptions:
             return self.parties
         drawn = sorted(self.parties, key=lambda party: _drawn(self.draw, round_number, party))
         return tuple(sorted(drawn[: self.asked]))
+
+    @cached_property
+    def certificates(self) -> Mapping[bytes, str]:
+        """SHA-256 of the members' signing certificates as far as the order names them, with whose they are."""
+        return {bytes.fromhex(member.certificate): member.party for member in self.members if member.certificate}
+
+    def naming(self, certificates: Iterable[Certificate]) -> Self:
+        """Return these options with the members' signing certificates named; those of others are passed over."""
+        named = {certificate.party: certificate.sha256.hex() for certificate in certificates}
+        members = (replace(member, certificate=named.get(member.party, member.certificate)) for member in self.members)
+        return replace(self, members=tuple(members))
 
     def member(self, party: str) -> Member:
         """Return one member.

@@ -174,8 +174,7 @@ def start_run(
         if mode is AggregationMode.PLAIN and any(row.provenance is Provenance.CLINICAL for row, _ in chosen):
             raise RunRefused("clinical images are never trained on in plain mode")
         parties = [training_party(hospital.slug) for _, hospital in chosen]
-        for party in parties:
-            app.certificate_of(party, KeyUse.SIGN, session)
+        signers = [app.certificate_of(party, KeyUse.SIGN, session) for party in parties]
         readers = [app.certificate_of(party, KeyUse.SEAL, session) for party in parties]
         check_validation(known, [row.class_counts.get("validation", [0] * len(known.classes)) for row, _ in chosen])
         options = RunOptions(
@@ -203,6 +202,7 @@ def start_run(
         )
         if architecture:
             options = replace(options, architecture=architecture)
+        options = options.naming(signers)
         with authority_office(app.settings, app.clock) as office:
             order = sign_order(options, run=run_id, signer=office.identity)
             group = seal_group_key(run_id, study=known.code, signer=office.identity, members=readers)

@@ -127,7 +127,7 @@ def bench(*, nodes: int, parameters: int, mode: AggregationMode, processes: int)
         parties[AGGREGATION] = AggregationEnclave(notary=notary(AGGREGATION), ledger=MemoryLedger())
         coordinator = notary(COORDINATOR)
         members = [keys.certificate(party) for party in options.parties]
-        order = sign_order(options, run=run, signer=authority)
+        order = sign_order(options.naming(keys.board.signing.values()), run=run, signer=authority)
         group = seal_group_key(run, study=LEUKEMIA.code, signer=authority, members=members)
         in_memory = nodes * parameters <= IN_MEMORY
         with Processes(parties, processes, measured=MEASURED) as machines:

@@ -89,7 +89,7 @@ def demonstrate(
         coordinator = Coordinator(
             notary=Notary(signer, houses.trust, study=LEUKEMIA.code, clock=clock, watch=Stopwatch()),
             run=run,
-            order=sign_order(options, run=run, signer=authority),
+            order=sign_order(options.naming(houses.board.signing.values()), run=run, signer=authority),
             group=seal_group_key(
                 run,
                 study=LEUKEMIA.code,

@@ -60,6 +60,7 @@ class Houses:
         """Make and certify a party's keys in its own house."""
         identity = Identity.enrol(self._store(party), self.office, now=self.clock.now())
         self.board.sealing[party] = identity.sealing_certificate.der
+        self.board.signing[party] = identity.signing_certificate
         return identity
 
     def admit(self, hospitals: dict[str, DatasetArrays], study: Study) -> None:

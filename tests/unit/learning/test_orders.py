@@ -46,6 +46,7 @@ def test_options_survive_json_and_members_are_sorted() -> None:
         ({"members": (*OPTIONS.members, OPTIONS.members[0])}, "once only"),
         ({"members": (*OPTIONS.members[:2], replace(OPTIONS.members[2], images=0))}, "no training images"),
         ({"members": (*OPTIONS.members[:2], replace(OPTIONS.members[2], validation=0))}, "no validation images"),
+        ({"members": (*OPTIONS.members[:2], replace(OPTIONS.members[2], certificate="north"))}, "else than a SHA-256"),
     ],
 )
 def test_impossible_options_are_refused_with_the_reason(change: dict[str, object], reason: str) -> None:

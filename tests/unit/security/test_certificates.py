@@ -1,5 +1,6 @@
 """The authority's certificates and lists, and what a trust refuses."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,34 @@ def test_a_certificate_is_refused_for_another_party_use_or_time(world: World, ch
 def test_a_certificate_of_another_authority_is_refused(world: World, impostor: World) -> None:
     with pytest.raises(CertificateRefused, match="not issued by this authority"):
         world.trust.check(impostor["app"].signing_certificate, party="app", use=KeyUse.SIGN, at=NOW)
+
+
+def test_a_certificate_that_the_authority_has_named_needs_no_issuer_but_holds_for_that_party_and_use_only(
+    world: World, impostor: World
+) -> None:
+    """Named are exact bytes: only the authority's signature on an order can name one that its root never issued."""
+    named = impostor["north.training"].signing_certificate
+    trust = replace(world.trust, named={named.sha256: "north.training"})
+    assert trust.check(named, party="north.training", use=KeyUse.SIGN, at=NOW) == named
+    for changes, reason in (
+        ({"party": "app"}, "'app' expected"),
+        ({"use": KeyUse.SEAL}, "'seal' expected"),
+        ({"at": NOW + timedelta(days=366)}, "not valid"),
+    ):
+        with pytest.raises(CertificateRefused, match=reason):
+            trust.check(named, **{"party": "north.training", "use": KeyUse.SIGN, "at": NOW} | changes)
+    for other in (impostor["app"].signing_certificate, impostor["north.training"].sealing_certificate):
+        with pytest.raises(CertificateRefused, match="not issued"):
+            trust.check(other, party=None, use=other.key_use, at=NOW)
+
+
+def test_a_named_certificate_that_is_revoked_is_refused(world: World) -> None:
+    thief = world["north.training"].signing_certificate
+    trust = replace(world.trust, named={thief.sha256: "north.training"})
+    assert trust.check(thief, party="north.training", use=KeyUse.SIGN, at=NOW)
+    listed = world.authority.revocation_list([(thief.serial, NOW, "unspecified")], number=7, now=NOW)
+    with pytest.raises(CertificateRefused, match="revoked"):
+        trust.with_crl(listed).check(thief, party="north.training", use=KeyUse.SIGN, at=NOW)
 
 
 def test_a_member_cannot_certify_others(world: World) -> None:
