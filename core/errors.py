@@ -117,7 +117,7 @@ class ImageTypeRefused(HemaSealError):
 
     code = "IMG-TYPE"
     text = "This file is not an image that can be read."
-    remedy = "Send a PNG, JPEG, TIFF or BMP image."
+    remedy = "Send a PNG, JPEG, TIFF, BMP or DICOM image."
 
 
 class ImageBroken(HemaSealError):
