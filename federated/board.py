@@ -1,5 +1,6 @@
 """The board: where a sum's masked uploads are published, signed, so that anybody can add them again."""
 
+import mmap
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -69,7 +70,10 @@ class FileBoard:
     def vector(self, party: str) -> memoryview:
         """See `Board.vector`."""
         kept = self._kept.get(party)
-        return memoryview((self._folder / (party + VECTOR)).read_bytes()) if kept is None else kept
+        if kept is not None:
+            return kept
+        with (self._folder / (party + VECTOR)).open("rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
     def close(self, record: bytes, total: memoryview) -> None:
         """See `Board.close`."""

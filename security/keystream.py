@@ -6,6 +6,8 @@ needs masks for two vectors derives two seeds.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -21,6 +23,21 @@ _WORDS = (np.dtype(np.uint32), np.dtype(np.uint64))
 Words = NDArray[np.uint32 | np.uint64]
 
 
+@dataclass(frozen=True)
+class Masked:
+    """A vector, and the masks that shall be added to it and subtracted from it.
+
+    Attributes:
+        words: uint32[D] or uint64[D]; is not changed.
+        plus: seeds of 32 bytes.
+        minus: seeds of 32 bytes.
+    """
+
+    words: Words
+    plus: Sequence[bytes] = ()
+    minus: Sequence[bytes] = ()
+
+
 def apply_masks(target: Words, *, plus: Sequence[bytes] = (), minus: Sequence[bytes] = ()) -> None:
     """Add the keystreams of the seeds in `plus` to `target` and subtract those in `minus`, in place.
 
@@ -32,11 +49,36 @@ def apply_masks(target: Words, *, plus: Sequence[bytes] = (), minus: Sequence[by
     Raises:
         ValueError: `target` is not such a vector or cannot be written, or a seed has not 32 bytes; nothing is changed.
     """
-    for block, number, stream in _blocks(target, [*plus, *minus]):
-        if number < len(plus):
-            np.add(block, stream, out=block)
-        else:
-            np.subtract(block, stream, out=block)
+    _expect_writable(target)
+    for start, words in masked_blocks([Masked(target, plus, minus)]):
+        target[start : start + len(words)] = words
+
+
+def masked_blocks(vectors: Sequence[Masked]) -> Iterator[tuple[int, Words]]:
+    """Yield the vectors with their masks applied: the first block of each in turn, then the next block of each.
+
+    A block is the number of its first word, and its words. They may lie in a buffer that the next step overwrites.
+
+    Raises:
+        ValueError: not vectors of words of one length and type, or a seed has not 32 bytes.
+    """
+    shapes = {(vector.words.shape, vector.words.dtype) for vector in vectors}
+    if len(shapes) != 1:
+        raise ValueError(f"vectors of one length and type expected, got {shapes}")
+    like = vectors[0].words
+    _expect_words(like)
+    streams = _Streams([seed for vector in vectors for seed in (*vector.plus, *vector.minus)], like.dtype, like.size)
+    size = BLOCK_BYTES // like.dtype.itemsize
+    buffer = np.empty(min(size, like.size), like.dtype)
+    for start in range(0, like.size, size):
+        number = 0
+        for vector in vectors:
+            words = vector.words[start : start + size]
+            for operation, seeds in ((np.add, vector.plus), (np.subtract, vector.minus)):
+                for _ in seeds:
+                    words = operation(words, streams.next(number, words.size), out=buffer[: words.size])
+                    number += 1
+            yield start, words
 
 
 def subtract_multiple(target: Words, seed: bytes, factor: int) -> None:
@@ -52,28 +94,40 @@ def subtract_multiple(target: Words, seed: bytes, factor: int) -> None:
     """
     if not 0 <= factor < 2 ** (8 * target.dtype.itemsize):
         raise ValueError(f"a factor that fits a word expected, got {factor}")
-    multiple = target.dtype.type(factor)
-    for block, _, stream in _blocks(target, [seed]):
+    _expect_writable(target)
+    multiple, size = target.dtype.type(factor), BLOCK_BYTES // target.dtype.itemsize
+    streams = _Streams([seed], target.dtype, len(target))
+    for start in range(0, len(target), size):
+        block = target[start : start + size]
+        stream = streams.next(0, len(block))
         np.multiply(stream, multiple, out=stream)
         np.subtract(block, stream, out=block)
 
 
-def _blocks(target: Words, seeds: Sequence[bytes]) -> Iterator[tuple[Words, int, Words]]:
-    """Yield, block by block and for all seeds of a block, the block, the seed's number and its keystream there.
+class _Streams:
+    """The keystreams of some seeds, each taken piece by piece from its beginning."""
 
-    The keystream lies in one buffer that the next step overwrites.
-    """
-    if target.ndim != 1 or target.dtype not in _WORDS or not target.flags.writeable:
-        raise ValueError(f"a writable vector of uint32 or uint64 expected, got {target.dtype}{list(target.shape)}")
-    if any(len(seed) != SEED_BYTES for seed in seeds):
-        raise ValueError(f"seeds of {SEED_BYTES} bytes expected")
-    ciphers = [Cipher(algorithms.AES(seed), modes.CTR(_FIRST_COUNTER)).encryptor() for seed in seeds]
-    size = target.dtype.itemsize
-    buffer = memoryview(bytearray(min(target.size * size, BLOCK_BYTES) + _AES_BLOCK - 1))  # what update_into asks for
-    for start in range(0, target.size, BLOCK_BYTES // size):
-        block = target[start : start + BLOCK_BYTES // size]
-        used = block.size * size
-        stream = np.frombuffer(buffer[:used], target.dtype.newbyteorder("<"))
-        for number, cipher in enumerate(ciphers):
-            cipher.update_into(_ZEROS[:used], buffer[: used + _AES_BLOCK - 1])
-            yield block, number, stream
+    def __init__(self, seeds: Sequence[bytes], dtype: "np.dtype[Any]", length: int) -> None:
+        if any(len(seed) != SEED_BYTES for seed in seeds):
+            raise ValueError(f"seeds of {SEED_BYTES} bytes expected")
+        self._ciphers = [Cipher(algorithms.AES(seed), modes.CTR(_FIRST_COUNTER)).encryptor() for seed in seeds]
+        self._dtype = dtype.newbyteorder("<")
+        room = min(length * dtype.itemsize, BLOCK_BYTES) + _AES_BLOCK - 1  # what update_into asks for
+        self._buffer = memoryview(bytearray(room))
+
+    def next(self, number: int, count: int) -> Words:
+        """Return the next words of the seed of this number; they lie in a buffer that the next call overwrites."""
+        used = count * self._dtype.itemsize
+        self._ciphers[number].update_into(_ZEROS[:used], self._buffer[: used + _AES_BLOCK - 1])
+        return np.frombuffer(self._buffer[:used], self._dtype)
+
+
+def _expect_words(words: Words) -> None:
+    if words.ndim != 1 or words.dtype not in _WORDS:
+        raise ValueError(f"a vector of uint32 or uint64 expected, got {words.dtype}{list(words.shape)}")
+
+
+def _expect_writable(words: Words) -> None:
+    _expect_words(words)
+    if not words.flags.writeable:
+        raise ValueError("a writable vector expected")

@@ -42,7 +42,7 @@ from federated.timing import Task
 from security import shamir
 from security.encoding import decode, encode
 from security.errors import SecurityError
-from security.keystream import apply_masks
+from security.keystream import Masked, apply_masks, masked_blocks
 from security.masking import MaskKey, ShareBox, TransportKey
 from security.signing import claims_of
 
@@ -204,10 +204,10 @@ class BlindMember:
     def mask(
         self, words: Words, *, base_sha256: str, privacy: PrivacyStatement | None = None
     ) -> tuple[bytes, Attachment]:
-        """Mask a vector in place; returns the signed upload and the masked vector.
+        """Mask a vector; returns the signed upload and the masked vector.
 
         Args:
-            words: the quantised vector, uint32 or uint64; becomes the masked one.
+            words: the quantised vector, uint32 or uint64; becomes `remaining`.
             base_sha256: weights that it belongs to.
             privacy: what the member has spent on it.
         """
@@ -216,10 +216,12 @@ class BlindMember:
         with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
             plus, minus = self._pair_masks(self._dealings)
             apply_masks(words, plus=[*plus, self._group_mask], minus=minus)
-            self.remaining = words.copy()
+            self.remaining = words
             own = own_mask_key(self._seed, self._study, self._party, self.header, self.label)
-            apply_masks(words, plus=[own])
-            attachment = Attachment.of(words.data.cast("B"))
+            masked = np.empty(len(words), words.dtype)
+            for start, block in masked_blocks([Masked(words, plus=[own])]):
+                masked[start : start + len(block)] = block
+            attachment = Attachment.of(masked.data.cast("B"))
         self._upload_sha256 = attachment.sha256
         upload = Upload(sha256=attachment.sha256, words=len(words), base_sha256=base_sha256, privacy=privacy)
         return upload.sign(self._notary, self.header, self.label), attachment

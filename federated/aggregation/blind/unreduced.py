@@ -1,5 +1,6 @@
 """A running sum of vectors of words that keeps every carry, so that hashes over the integers can be held against it."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,10 @@ from numpy.typing import NDArray
 
 from core.learning.run_events import FailureCode
 from federated.failures import Refused
+from security.keystream import BLOCK_BYTES
 
-_BLOCK = 16384
-"""Words that are added at once: their buffers stay in a core's own cache."""
+_BLOCK = BLOCK_BYTES // 4
+"""Words that are added at once, at most: their buffers stay in a core's own cache."""
 _MOST_MEMBERS = 1 << 16
 
 
@@ -22,11 +24,18 @@ class UnreducedSum:
         members: most vectors that are added.
     """
 
-    def __init__(self, length: int, word: int, members: int) -> None:
+    def __init__(self, length: int, word: int, members: int, *, data: bytes | memoryview | None = None) -> None:
+        """Begin with nothing, or with what `data` had; `Refused` with `SIZE` if that is not as long as it must be."""
         if length < 0 or word not in (32, 64) or not 1 <= members <= _MOST_MEMBERS:
             raise ValueError(f"no sum of {members} vectors of {length} words of {word} bits")
-        self.low: NDArray[Any] = np.zeros(length, f"<u{word // 8}")
-        self.carry: NDArray[Any] = np.zeros(length, _carry_type(members))
+        low, carry = np.dtype(f"<u{word // 8}"), np.dtype("<u1" if members <= 1 << 8 else "<u2")
+        size, middle = length * (low.itemsize + carry.itemsize), length * low.itemsize
+        if data is not None and len(data) != size:
+            raise Refused(FailureCode.SIZE)
+        # words amid a message need not be aligned, so they are copied
+        self._bytes = np.zeros(size, np.uint8) if data is None else np.frombuffer(data, np.uint8).copy()
+        self.low: NDArray[Any] = self._bytes[:middle].view(low)
+        self.carry: NDArray[Any] = self._bytes[middle:].view(carry)
         self.members = members
         self._added = 0
 
@@ -34,13 +43,21 @@ class UnreducedSum:
         """Add one vector of `low`'s length and type; `ValueError` for another one, or for more than `members`."""
         if words.shape != self.low.shape or words.dtype != self.low.dtype:
             raise ValueError(f"{words.shape} of {words.dtype} is not {self.low.shape} of {self.low.dtype}")
-        if self._added == self.members:
-            raise ValueError(f"{self.members} vectors have been added already")
-        self._added += 1
-        wrapped = np.empty(min(_BLOCK, words.size), bool)
-        for start in range(0, words.size, _BLOCK):
-            part = slice(start, start + _BLOCK)
-            low, addend, carry = self.low[part], words[part], self.carry[part]
+        self.add_blocks(((start, words[start : start + _BLOCK]) for start in range(0, words.size, _BLOCK)), vectors=1)
+
+    def add_blocks(self, blocks: Iterable[tuple[int, NDArray[Any]]], *, vectors: int) -> None:
+        """Add the blocks of so many whole vectors, each with the number of its first word (`masked_blocks`).
+
+        Raises:
+            ValueError: `members` vectors would be exceeded.
+        """
+        if self._added + vectors > self.members:
+            raise ValueError(f"{self._added} vectors of {self.members} have been added already")
+        self._added += vectors
+        wrapped = np.empty(min(_BLOCK, self.low.size), bool)
+        for start, addend in blocks:
+            part = slice(start, start + addend.size)
+            low, carry = self.low[part], self.carry[part]
             np.add(low, addend, out=low)
             over = np.less(low, addend, out=wrapped[: addend.size])
             np.add(carry, over.view(np.uint8), out=carry)
@@ -49,27 +66,19 @@ class UnreducedSum:
         """Return the sum mod 2^word."""
         return self.low
 
-    def to_bytes(self) -> bytes:
-        """Return `low`, then `carry`, little endian."""
-        return self.low.tobytes() + self.carry.tobytes()
+    def data(self) -> memoryview:
+        """Return `low`, then `carry`, little endian: the sum's own memory."""
+        return self._bytes.data
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview, *, length: int, word: int, members: int) -> "UnreducedSum":
-        """Read what `to_bytes` wrote; nothing more can be added to it.
+        """Read what `data` returned; nothing more can be added to it.
 
         Raises:
             Refused: `SIZE` for another number of bytes, `SUM` where a carry is more than `members` vectors can leave.
         """
-        read = cls(length, word, members)
-        if len(data) != read.low.nbytes + read.carry.nbytes:
-            raise Refused(FailureCode.SIZE)
-        read.low = np.frombuffer(data, read.low.dtype, length).copy()  # words amid a message need not be aligned
-        read.carry = np.frombuffer(data, read.carry.dtype, length, offset=read.low.nbytes)
+        read = cls(length, word, members, data=data)
         if length and int(read.carry.max()) >= members:
             raise Refused(FailureCode.SUM)
         read._added = members
         return read
-
-
-def _carry_type(members: int) -> str:
-    return "<u1" if members <= 1 << 8 else "<u2"

@@ -277,7 +277,7 @@ def adding(monkeypatch: pytest.MonkeyPatch, label: Label, change: Callable[[Term
         total = UnreducedSum(len(some), some.itemsize * 8, len(self._circle.parties))
         for words in terms.values():
             total.add(words)
-        attachment = Attachment.of(total.to_bytes())
+        attachment = Attachment.of(total.data())
         stated = read(Sum, statement).model_copy(update={"sha256": attachment.sha256})
         return stated.sign(self._notary, self._header, self._label), attachment
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from security import keystream
-from security.keystream import BLOCK_BYTES, apply_masks, subtract_multiple
+from security.keystream import BLOCK_BYTES, Masked, apply_masks, masked_blocks, subtract_multiple
 
 WORD_TYPES = (np.dtype(np.uint32), np.dtype(np.uint64))
 both_word_sizes = pytest.mark.parametrize("dtype", WORD_TYPES, ids=["32 bits", "64 bits"])
@@ -165,3 +165,47 @@ def test_a_factor_that_does_not_fit_a_word_is_refused(dtype: np.dtype) -> None:
     for factor in (-1, int(np.iinfo(dtype).max) + 1):
         with pytest.raises(ValueError, match="factor"):
             subtract_multiple(np.zeros(4, dtype), bytes(32), factor)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    masks=st.lists(st.tuples(st.lists(seeds, max_size=2), st.lists(seeds, max_size=2)), min_size=1, max_size=4),
+    count=st.integers(0, 70) | st.integers(BLOCK_BYTES // 8 - 2, BLOCK_BYTES // 8 + 2) | st.just(100_000),
+    dtype=word_types,
+)
+def test_vectors_walked_block_by_block_are_what_masking_each_gives(
+    masks: list[tuple[list[bytes], list[bytes]]], count: int, dtype: np.dtype
+) -> None:
+    vectors = [vector(number, count, dtype) for number in range(len(masks))]
+    before = [words.copy() for words in vectors]
+    walked = [np.zeros(count, dtype) for _ in vectors]
+    seen = [0] * len(vectors)
+    blocks = masked_blocks([Masked(words, *both) for words, both in zip(vectors, masks, strict=True)])
+    for step, (start, words) in enumerate(blocks):
+        number = step % len(vectors)
+        assert start == seen[number]
+        seen[number] += len(words)
+        walked[number][start : start + len(words)] = words
+    assert seen == [count] * len(vectors)
+    for words, (plus, minus), old, new in zip(vectors, masks, before, walked, strict=True):
+        np.testing.assert_array_equal(words, old)
+        apply_masks(words, plus=plus, minus=minus)
+        np.testing.assert_array_equal(words, new)
+
+
+def test_words_that_lie_amid_other_bytes_are_walked_too() -> None:
+    words = vector(1, 50_000, WORD_TYPES[0])
+    amid = np.frombuffer(b"odd" + words.tobytes(), np.uint32, len(words), offset=3)
+    walked = np.concatenate([block.copy() for _, block in masked_blocks([Masked(amid, [bytes(32)])])])
+    np.testing.assert_array_equal(walked, words + stream(bytes(32), len(words)))
+
+
+def test_vectors_of_several_lengths_or_types_are_not_walked_together() -> None:
+    one, longer, wider = np.zeros(3, np.uint32), np.zeros(4, np.uint32), np.zeros(3, np.uint64)
+    for vectors in ([], [Masked(one), Masked(longer)], [Masked(one), Masked(wider)]):
+        with pytest.raises(ValueError, match="one length and type"):
+            list(masked_blocks(vectors))
+    with pytest.raises(ValueError, match="vector of uint32 or uint64"):
+        list(masked_blocks([Masked(np.zeros(3))]))
+    with pytest.raises(ValueError, match="32 bytes"):
+        list(masked_blocks([Masked(one, [bytes(31)])]))

@@ -63,9 +63,9 @@ def test_a_sum_survives_its_journey_and_takes_nothing_more(word: int, members: i
     total = UnreducedSum(length, word, members)
     for _ in range(min(members, 20)):
         total.add(rng.integers(0, 2**word, length, dtype=f"u{word // 8}"))
-    read = UnreducedSum.from_bytes(total.to_bytes(), length=length, word=word, members=members)
+    read = UnreducedSum.from_bytes(total.data(), length=length, word=word, members=members)
     assert exact_of(read, word) == exact_of(total, word)
-    assert read.to_bytes() == total.to_bytes()
+    assert read.data() == total.data()
     with pytest.raises(ValueError, match="already"):
         read.add(np.zeros(length, f"u{word // 8}"))
 
@@ -85,7 +85,7 @@ def test_a_carry_that_so_many_members_cannot_leave_is_refused(members: int) -> N
     total = UnreducedSum(2, 32, members)
     total.carry[1] = members
     with pytest.raises(Refused) as refused:
-        UnreducedSum.from_bytes(total.to_bytes(), length=2, word=32, members=members)
+        UnreducedSum.from_bytes(total.data(), length=2, word=32, members=members)
     assert refused.value.code == FailureCode.SUM
 
 
