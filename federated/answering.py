@@ -28,11 +28,13 @@ class Errand:
     Attributes:
         header: run, round, attempt and step that it belongs to.
         options: the run's options, from the authority's signed order.
-        message: the request with the authority's statements that came with it.
+        order: the order as the authority signed it.
+        message: the request with what came with it.
     """
 
     header: Header
     options: RunOptions
+    order: bytes
     message: Message
 
     @property
@@ -44,11 +46,6 @@ class Errand:
     def attachment(self) -> memoryview:
         """What came behind the request; the request's signature covers its SHA-256."""
         return self.message.attachment
-
-    @property
-    def order(self) -> bytes:
-        """The order as the authority signed it."""
-        return self.message.briefing.order
 
 
 @dataclass(frozen=True)
@@ -111,13 +108,14 @@ class Answering(ABC):
 
     def _act(self, message: Message) -> Reply | Attached:
         header = message.header
-        options = self._notary.read_order(message.briefing.order, run=header.run)
+        order = message.briefing.order or self._notary.last_order(header.run)
+        options = self._notary.read_order(order, run=header.run)
         self._check(options)
         answers = self._answers(options)
         if header.step not in answers:
             raise Refused(FailureCode.MESSAGE)
         self._ledger.claim(header.attempt, header.step)
-        return answers[header.step](Errand(header=header, options=options, message=message))
+        return answers[header.step](Errand(header=header, options=options, order=order, message=message))
 
     def _check(self, options: RunOptions) -> None:  # noqa: B027 - a party without demands of its own refuses none
         """Refuse orders that are not for this party."""

@@ -12,10 +12,10 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from core.errors import CheckpointRefused
-from core.learning.orders import RunOptions
+from core.learning.orders import APP, AUTHORITY, RunOptions
 from core.learning.run_choices import OnFailure
 from core.learning.run_events import EventKind, FailureCode, Wish
-from federated.aggregation.base import Aggregation, Ask, Conversation, GlobalModel, Play
+from federated.aggregation.base import Aggregation, Ask, Conversation, GlobalModel, Play, Whose
 from federated.aggregation.registry import AGGREGATIONS
 from federated.board import Board, MemoryBoard
 from federated.failures import Interrupted, Refused, RoundFailed, code_of
@@ -32,7 +32,7 @@ from federated.messages import (
     pack,
     unpack,
 )
-from federated.notary import Notary
+from federated.notary import Notary, by_party
 from federated.store import AttemptOutcome, Ending, Event, RunStore
 from federated.timing import Task
 from federated.transport.base import Delivery, Transport
@@ -196,28 +196,27 @@ class Coordinator:
 
     def _exchange(self, play: Play, question: Ask[Reply]) -> Iterator[tuple[str, Reply | dict[str, FailureCode]]]:
         """Send the question; yield each party's reply, or whose fault it is that there is none."""
-        briefing = Briefing(
-            order=self._order,
-            crl=self._directory.crl(),
-            group=self._group,
-            certificates=self._directory.certificates() if question.certificates else [],
-        )
-        self._notary.hear(briefing.crl)
+        crl = self._directory.crl()
+        self._notary.hear(crl)
+        briefing = Briefing(order=self._order, crl=crl, group=self._group) if question.briefed else Briefing(crl=crl)
+        certificates = self._certificates(question.certificates)
         sent: dict[str, int] = {}
 
         header = self._header(play, question)
-        shared: tuple[Request, bool, bytes] | None = None
+        shared: tuple[Request, bool, list[bytes], bytes] | None = None
 
         def letters() -> Iterator[tuple[str, bytes]]:
             nonlocal shared
             for party, request in question.requests.items():
                 wanted = question.attached is None or party in question.attached
-                if shared is None or shared[0] is not request or shared[1] is not wanted:
+                needed = certificates(party)
+                if shared is None or shared[0] is not request or shared[1:3] != (wanted, needed):
                     attachment = question.attachment if wanted else NO_ATTACHMENT
-                    letter = pack(header, request, notary=self._notary, briefing=briefing, attachment=attachment)
-                    shared = request, wanted, letter
-                sent[party] = len(shared[2])
-                yield party, shared[2]
+                    told = briefing.model_copy(update={"certificates": needed})
+                    letter = pack(header, request, notary=self._notary, briefing=told, attachment=attachment)
+                    shared = request, wanted, needed, letter
+                sent[party] = len(shared[3])
+                yield party, shared[3]
 
         for delivery in self._transport.exchange(letters(), deadline_s=question.deadline_s):
             party = delivery.party
@@ -238,6 +237,14 @@ class Coordinator:
                 code = reply if isinstance(reply, FailureCode) else _code(reply.code)
                 self._fail(play.round, party, code, facts)
                 yield party, {party: code, **refused}
+
+    def _certificates(self, whose: Whose) -> Callable[[str], list[bytes]]:
+        """Return which sealing certificates a party is sent."""
+        everybodys = self._directory.certificates() if whose is not Whose.NOBODY else []
+        if whose is not Whose.READERS:
+            return lambda _party: everybodys
+        of = by_party(everybodys)
+        return lambda party: [der for reader in (AUTHORITY, APP, party) for der in of.get(reader, [])]
 
     def _read(
         self, delivery: Delivery, header: Header, question: Ask[Reply], facts: dict[str, Any]

@@ -1,10 +1,12 @@
 """One party's cryptography: signing, sealing and checking with its own identity, against its own trust, timed."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 
 from core.clock import Clock
+from core.errors import RunRefused
 from core.learning.orders import RunOptions, read_order
 from federated.timing import Stopwatch, Task
 from security.certificates import Certificate, Trust
@@ -137,6 +139,16 @@ class Notary:
         self._read = (order, run, self._trust, options)
         return options
 
+    def last_order(self, run: str) -> bytes:
+        """Return the order that was read last, for a message in the midst of an attempt, which does not repeat it.
+
+        Raises:
+            RunRefused: it was not of this run, or there is none.
+        """
+        if self._read is None or self._read[1] != run:
+            raise RunRefused("the message comes without the run's order, and nothing came before it")
+        return self._read[0]
+
     def recipients(self, certificates: Iterable[bytes], parties: Iterable[str]) -> dict[str, Certificate]:
         """Choose, from certificates that anybody may have sent, those that hold and belong to `parties`.
 
@@ -158,6 +170,15 @@ class Notary:
                 except CertificateRefused:
                     continue
         return dict(sorted(chosen.items()))
+
+
+def by_party(certificates: Iterable[bytes]) -> dict[str, list[bytes]]:
+    """Return certificates (DER) by the party that they name, unchecked; malformed ones are passed over."""
+    found: dict[str, list[bytes]] = {}
+    for der in certificates:
+        with suppress(CertificateRefused):
+            found.setdefault(_parsed(der).party, []).append(der)
+    return found
 
 
 @lru_cache(maxsize=4096)

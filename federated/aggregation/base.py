@@ -8,6 +8,7 @@ train, average, evaluate and summarise; `blind` adds what nobody can read (`fede
 
 from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Generic, Protocol, TypeVar
 
 from core.imaging.datasets import DatasetArrays
@@ -22,6 +23,17 @@ from federated.notary import Notary
 from federated.spend import SpendBook
 
 R = TypeVar("R", bound=Reply)
+
+
+class Whose(Enum):
+    """Whose sealing certificates come with a request."""
+
+    NOBODY = auto()
+    READERS = auto()
+    """Of those who read a node's own figures: the node itself, the app that shows them, the authority."""
+    EVERYBODY = auto()
+
+
 T = TypeVar("T")
 
 
@@ -40,7 +52,8 @@ class Ask(Generic[R]):
         quorum: with fewer proper answers the round fails.
         attachment: travels behind each request ...
         attached: ... to these parties; None for all.
-        certificates: whether the parties need the members' sealing certificates.
+        certificates: whose sealing certificates the parties need.
+        briefed: whether order and group key come with it; who is in the midst of an attempt has them.
         deadline_s: seconds that the parties have; 0 for no limit.
         absorb: told of each proper reply and its attachment as it comes, so that nothing large needs to be kept; raises
             `Refused` for a reply that is not proper after all.
@@ -53,7 +66,8 @@ class Ask(Generic[R]):
     quorum: int
     attachment: Attachment = NO_ATTACHMENT
     attached: Collection[str] | None = None
-    certificates: bool = True
+    certificates: Whose = Whose.EVERYBODY
+    briefed: bool = True
     deadline_s: float = 0.0
     absorb: "Callable[[str, R, Message], None]" = keep_nothing
     explain: Callable[[], str] = str

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from core.learning.lineage import COMMITTEE, join_lineages, signers_needed
 from core.learning.orders import AggregationMode
 from federated.aggregation.averaging import exporting, largest_group
-from federated.aggregation.base import Ask, Conversation, GlobalModel, NodeWork, Play, Served, ask
+from federated.aggregation.base import Ask, Conversation, GlobalModel, NodeWork, Play, Served, Whose, ask
 from federated.aggregation.blind.circle import circle_of
 from federated.aggregation.blind.course import Course, check_lineage, now_of
 from federated.aggregation.blind.messages import (
@@ -43,7 +43,7 @@ class Blind:
                 requests=dict.fromkeys(asked, begin),
                 reply=LineageReply,
                 quorum=_signers_needed(play),
-                certificates=False,
+                certificates=Whose.NOBODY,
                 absorb=lambda party, reply, _message: check_lineage(play, party, reply),
             )
         )
@@ -89,7 +89,8 @@ def _sealed(play: Play, stated: Mapping[str, LineageReply], members: tuple[str, 
                 reply=OpenReply,
                 quorum=0,
                 attachment=attachment,
-                certificates=False,
+                certificates=Whose.NOBODY,
+                briefed=False,
             )
         )
         if opened:
@@ -109,6 +110,7 @@ def _sealed_by(
             requests={sealer: SealRequest()},
             reply=SealReply,
             quorum=0,
+            briefed=False,
             absorb=lambda _party, _reply, message: sealed.append(bytes(message.attachment)),
         )
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from core.errors import CheckpointRefused
 from core.learning.lineage import statement_of, verify_lineage
 from core.learning.run_events import FailureCode
-from federated.aggregation.base import Ask, Conversation, Play, R, ask, keep_nothing
+from federated.aggregation.base import Ask, Conversation, Play, R, Whose, ask, keep_nothing
 from federated.aggregation.blind.adding import Adding, only
 from federated.aggregation.blind.circle import Circle
 from federated.aggregation.blind.messages import (
@@ -182,17 +182,14 @@ class Course:
                     quorum=self._circle.survivors_needed if quorum is None else quorum,
                     attachment=attachment,
                     attached=attached,
-                    certificates=step in _OWN_FIGURES,
+                    certificates=Whose.READERS if step is self._steps.upload else Whose.NOBODY,
+                    briefed=step is self._steps.advertise,
                     deadline_s=deadline_s,
                     absorb=absorb,
                     explain=explain,
                 )
             )
         )
-
-
-_OWN_FIGURES = {steps.upload for steps in STEPS.values()}
-"""Steps at which nodes seal figures of their own."""
 
 
 def _settled(adverts: Mapping[str, AdvertiseReply], circle: Circle) -> dict[str, AdvertiseReply]:

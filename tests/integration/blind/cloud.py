@@ -156,7 +156,7 @@ class Cloud:
             yield Delivery(party=party, data=data, failure=None if data else FailureCode.DROPPED_OUT)
 
     def _carry(self, party: str, letter: bytes) -> bytes | None:
-        message = self._unpacked(letter, party)
+        message = self.unpacked(letter, party)
         header = message.header.model_copy(update={"recipient": party})  # what is the same for all is addressed to all
         if header.step in self.asking:
             changed = self.asking[header.step](party, message.parse(KINDS[header.step][0]), bytes(message.attachment))
@@ -205,7 +205,7 @@ class Cloud:
     def requests(self, step: str) -> dict[str, Any]:
         """Party -> the last request of a step."""
         found = {one.party: one for one in self.carried if one.header.step == step}
-        return {party: self._unpacked(one.letter, party).parse(KINDS[step][0]) for party, one in found.items()}
+        return {party: self.unpacked(one.letter, party).parse(KINDS[step][0]) for party, one in found.items()}
 
     def replies(self, step: str) -> dict[str, Any]:
         """Party -> the last proper reply to a step."""
@@ -266,7 +266,8 @@ class Cloud:
         notary = Notary(identity, self.trust, study=LEUKEMIA.code, clock=federation.clock, watch=Stopwatch())
         return unpack(answer, notary=notary)
 
-    def _unpacked(self, data: bytes, recipient: str) -> Message:
+    def unpacked(self, data: bytes, recipient: str) -> Message:
+        """A request as its recipient reads it."""
         return unpack(data, notary=self.federation.notary(recipient))
 
 

@@ -199,7 +199,9 @@ def test_nodes_that_get_different_adverts_of_a_member_in_league_with_the_cloud_a
 
     cloud.asking[Step.DEAL] = two_faced
     assert cloud.play() == "failed"
-    assert set(cloud.refusals(Step.APPLY).values()) == {"sum"}
+    codes = set(cloud.refusals(Step.APPLY).values())
+    assert codes
+    assert codes <= {"sum", "update-weight"}, "the number of images is read first: one word in four has good guard bits"
     assert len(cloud.federation.store.models) == 1
 
 

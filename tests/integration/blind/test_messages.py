@@ -404,3 +404,14 @@ def test_a_run_in_which_tries_are_left_fails_with_the_reason_of_the_last(four_ho
     cloud.runs[RUN] = four_hospitals.order(), b""
     assert cloud.play() == "failed"
     assert "group key" in four_hospitals.store.reason
+
+
+def test_a_step_in_the_midst_of_an_attempt_needs_no_order_and_one_out_of_the_blue_does(cloud: Cloud) -> None:
+    assert cloud.play() == "finished"
+    bare = {one.header.step for one in cloud.carried if not cloud.unpacked(one.letter, one.party).briefing.order}
+    assert bare == {*UPDATE_STEPS[1:], *FIGURES_STEPS[1:], Step.SEAL, Step.OPEN}
+    stranger = cloud.federation.node("east")  # a node that was restarted has no attempt, and no order of it either
+    step = cloud.header(EAST, Step.AGREE, attempt="another")
+    letter = cloud.letter(step, blind.AgreeRequest(survivors={}))
+    answer = unpack(stranger.answer(letter), notary=cloud.federation.notary(COORDINATOR))
+    assert (answer.header.kind, answer.body["code"]) == (Kind.REFUSAL, "order")
