@@ -7,29 +7,30 @@ from core.learning.architectures import DEFAULT_ARCHITECTURE, build
 from core.learning.export import export_litert
 from core.learning.metric_sums import summarise, sums_of
 from core.learning.weights import Weights
-from core.studies import LEUKEMIA
+from core.studies import LEUKEMIA, Study
 
 RUN = "test-run"
 
 
-def untrained(seed: int = 0) -> Weights:
+def untrained(seed: int = 0, study: Study = LEUKEMIA) -> Weights:
     """Weights with plausible sizes, without compiling anything."""
-    model = build(DEFAULT_ARCHITECTURE, input_size=LEUKEMIA.input_size, classes=len(LEUKEMIA.classes))
+    model = build(DEFAULT_ARCHITECTURE, input_size=study.input_size, classes=len(study.classes))
     rng = np.random.default_rng(seed)
     return {v.path: rng.normal(0.05, 0.1, tuple(v.shape)).astype(np.float32) for v in model.weights}
 
 
-def model_of(weights: Weights, *, run: str = RUN) -> ServingModel:
+def model_of(weights: Weights, *, run: str = RUN, study: Study = LEUKEMIA) -> ServingModel:
     """Pack weights with the rule of a made-up validation set."""
     rng = np.random.default_rng(1)
-    labels = rng.integers(0, 2, 400)
-    logits = rng.normal(0, 1, (400, 2)) + 2 * np.eye(2)[labels]
+    classes = len(study.classes)
+    labels = rng.integers(0, classes, 200 * classes)
+    logits = rng.normal(0, 1, (len(labels), classes)) + 2 * np.eye(classes)[labels]
     return make_serving_model(
         weights=weights,
-        litert=export_litert(weights, DEFAULT_ARCHITECTURE, LEUKEMIA),
+        litert=export_litert(weights, DEFAULT_ARCHITECTURE, study),
         architecture=DEFAULT_ARCHITECTURE,
-        study=LEUKEMIA,
-        summary=summarise(sums_of(logits, labels, LEUKEMIA), LEUKEMIA),
+        study=study,
+        summary=summarise(sums_of(logits, labels, study), study),
         run_id=run,
         round_number=1,
         members=("north.training", "south.training"),

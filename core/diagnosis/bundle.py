@@ -8,13 +8,14 @@ from typing import ClassVar
 
 from core.diagnosis.codec import TRAVELS, Codec
 from core.errors import CheckpointRefused
+from core.learning.class_scores import LIMIT
 from core.learning.metric_sums import Summary, summary_dict
 from core.learning.weights import Weights, checkpoint_sha256, decode_weights, encode_weights, sha256_of
 from core.studies import STUDIES, Study
 from security.encoding import decode, encode
 
 FORMAT = "hemaseal-serving-model"
-VERSION = 1
+VERSION = 2
 _MOMENTS = "moments"
 
 
@@ -28,7 +29,9 @@ class ModelManifest:
         input_size: side of the network's input in pixels.
         classes: labels in output order.
         preprocessing: version of the study's `core.studies.Preprocessing`; another one would see other pixels.
-        temperature: logits are divided by it before they become probabilities.
+        temperature: logits are divided by it before they become probabilities of classes.
+        positive_temperature: positive log-odds are divided by it ...
+        positive_offset: ... and this is added before they become the positive probability.
         threshold: calibrated positive probability from which an image is called positive; it maximises balanced
             accuracy on the summed validation histograms (middle of the flat top).
         uncertain_low: from this calibrated positive probability ...
@@ -37,6 +40,8 @@ class ModelManifest:
             patient is judged by many images, so it is at least `threshold`.
         alarm_rate: a patient whose share of such images exceeds it raises the alarm.
         false_alarm_bound: share of all-normal pseudo-patients that may raise it, on validation.
+        coverage: share of each class's images whose prediction set must hold the class, on validation.
+        set_bounds: for each class the lowest log-odds with which it is in the set (`core.learning.conformal`).
         run_id: federated run, or the name of the training that made it.
         round: round of the run.
         weights_sha256: names the checkpoint that its weights are from (`core.learning.weights.checkpoint_sha256`).
@@ -51,12 +56,16 @@ class ModelManifest:
     classes: tuple[str, ...]
     preprocessing: str
     temperature: float
+    positive_temperature: float
+    positive_offset: float
     threshold: float
     uncertain_low: float
     uncertain_high: float
     alarm_threshold: float
     alarm_rate: float
     false_alarm_bound: float
+    coverage: float
+    set_bounds: tuple[float, ...]
     run_id: str
     round: int
     weights_sha256: str
@@ -81,7 +90,11 @@ class ModelManifest:
         ordered = 0 <= self.uncertain_low <= self.threshold <= self.uncertain_high <= 1
         ordered = ordered and self.threshold <= self.alarm_threshold <= 1
         rates = 0 <= self.alarm_rate <= 1 and 0 <= self.false_alarm_bound <= 1
-        if not (ordered and rates and 0 < self.temperature < math.inf and self.round >= 0):
+        calibration = 0 < self.temperature < math.inf and 0 < self.positive_temperature < math.inf
+        calibration = calibration and math.isfinite(self.positive_offset)
+        sets = len(self.set_bounds) == len(self.classes) and 0 < self.coverage < 1
+        sets = sets and all(-LIMIT <= bound <= LIMIT for bound in self.set_bounds)
+        if not (ordered and rates and calibration and sets and self.round >= 0):
             raise CheckpointRefused("the model's decision rule holds impossible numbers")
 
 
@@ -122,7 +135,7 @@ class ServingModel:
         try:
             value = decode(data)
             if (value["format"], value["version"], len(value)) != (FORMAT, VERSION, 5):
-                raise CheckpointRefused("the model has another format")
+                raise CheckpointRefused(f"the model is not of version {VERSION}; it must be trained or shipped anew")
             manifest, litert, weights = _MANIFEST.decode(value["manifest"]), value["litert"], value["weights"]
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointRefused("the model cannot be read") from error
@@ -187,12 +200,16 @@ def make_serving_model(
         classes=study.class_names,
         preprocessing=study.preprocessing.version,
         temperature=summary.temperature,
+        positive_temperature=summary.positive_temperature,
+        positive_offset=summary.positive_offset,
         threshold=summary.threshold,
         uncertain_low=summary.uncertain_low,
         uncertain_high=summary.uncertain_high,
         alarm_threshold=summary.alarm_threshold,
         alarm_rate=summary.alarm_rate,
         false_alarm_bound=study.policy.false_alarm_bound,
+        coverage=study.policy.coverage,
+        set_bounds=summary.set_bounds,
         run_id=run_id,
         round=round_number,
         weights_sha256=_name_of(weights, metadata),

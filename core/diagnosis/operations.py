@@ -226,6 +226,8 @@ class Enclave:
             positive_probability=prediction.positive_probability,
             confidence=prediction.confidence,
             threshold=manifest.threshold,
+            prediction_set=prediction.prediction_set,
+            coverage=manifest.coverage,
             heat_map_png=picture,
             stages_ms=stages,
             answered_by=self._identity.party,

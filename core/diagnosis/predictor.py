@@ -1,4 +1,13 @@
-"""One image in, one calibrated answer with its heat map out. LiteRT only; never TensorFlow."""
+"""One image in, one calibrated answer with its heat map out. LiteRT only; never TensorFlow.
+
+The rule of an answer: it is positive when the calibrated positive probability reaches the threshold, and the class
+called is the most probable one of that side. It is uncertain within the band around the threshold. With more than two
+classes it is uncertain too when the prediction set (`core.learning.conformal`) holds a class of the other side: then
+the two sides cannot be told apart at the set's coverage, though each class of the other side may be improbable by
+itself. With two classes the band says the same and keeps to the share of uncertain answers that the study's policy
+allows, so the set is shown but does not decide. A set is never empty, so an unusual image is not uncertain for that
+alone; the gate looks for images that are foreign to the study.
+"""
 
 import time
 from dataclasses import dataclass
@@ -12,7 +21,8 @@ from numpy.typing import NDArray
 from core.diagnosis.bundle import ServingModel
 from core.errors import CheckpointRefused
 from core.imaging.preprocess import normalise, preprocess
-from core.learning.metric_sums import calibrated, log_softmax, positive_log_odds
+from core.learning.class_scores import calibrated_probabilities, positive_log_odds
+from core.learning.conformal import prediction_sets
 from core.studies import STUDIES
 
 CLEAR_EVIDENCE = 8.0
@@ -35,8 +45,10 @@ class Prediction:
         probabilities: calibrated probability of each class, in the study's order.
         label_index: the class that is called.
         positive_probability: calibrated probability of any positive class.
-        outcome: positive or negative by the threshold, or uncertain within the band around it.
+        outcome: positive, negative or uncertain, by the rule of this module.
         confidence: probability of the side that is called, positive or negative.
+        prediction_set: the classes that cannot be excluded at the model's coverage, the called one among them, the
+            most probable one first.
         heat_map: float32 [s, s] in 0..1, for the square that the network saw: how strongly each place speaks for
             the positive classes; 0 where it speaks for none or against.
         stages_ms: milliseconds in ``preprocess``, ``infer`` and ``heat_map``.
@@ -47,6 +59,7 @@ class Prediction:
     positive_probability: float
     outcome: Outcome
     confidence: float
+    prediction_set: tuple[int, ...]
     heat_map: NDArray[np.float32]
     stages_ms: dict[str, float]
 
@@ -95,17 +108,28 @@ class Predictor:
         inferred = time.perf_counter()
         heat_map = self._heat_map(cam)
         drawn = time.perf_counter()
-        probabilities = np.exp(log_softmax(logits / manifest.temperature))[0]
-        probability = float(calibrated(positive_log_odds(logits, self._study), manifest.temperature)[0])
+        probabilities = calibrated_probabilities(
+            logits,
+            self._study,
+            temperature=manifest.temperature,
+            positive_temperature=manifest.positive_temperature,
+            positive_offset=manifest.positive_offset,
+        )[0]
+        probability = float(probabilities[self._positive].sum())
         is_positive = probability >= manifest.threshold
         side = self._positive if is_positive else ~self._positive
+        called = int(np.argmax(np.where(side, probabilities, -1.0)))
+        members = prediction_sets(logits, manifest.set_bounds, np.array([called]))[0]
         uncertain = manifest.uncertain_low <= probability < manifest.uncertain_high
+        if len(probabilities) > 2:  # noqa: PLR2004  two classes
+            uncertain = uncertain or bool((members & ~side).any())
         return Prediction(
             probabilities=tuple(float(p) for p in probabilities),
-            label_index=int(np.argmax(np.where(side, probabilities, -1.0))),
+            label_index=called,
             positive_probability=probability,
             outcome=Outcome.UNCERTAIN if uncertain else Outcome.POSITIVE if is_positive else Outcome.NEGATIVE,
             confidence=probability if is_positive else 1.0 - probability,
+            prediction_set=tuple(int(c) for c in np.argsort(-probabilities, kind="stable") if members[c]),
             heat_map=heat_map,
             stages_ms={
                 "preprocess": (prepared - started) * 1e3,
@@ -125,5 +149,5 @@ class Predictor:
         log_odds = positive_log_odds(cam.reshape(-1, classes), self._study).reshape(height, width)
         side = self.manifest.input_size
         smooth = np.asarray(cv2.resize(log_odds, (side, side), interpolation=cv2.INTER_CUBIC), np.float64)
-        scale = max(float(smooth.max()), CLEAR_EVIDENCE * self.manifest.temperature)
+        scale = max(float(smooth.max()), CLEAR_EVIDENCE * self.manifest.positive_temperature)
         return np.clip(smooth / scale, 0.0, 1.0).astype(np.float32)

@@ -23,6 +23,8 @@ class DiagnosisResult:
         positive_probability: of any positive class.
         confidence: probability of the side that is called.
         threshold: positive probability from which the model calls an image positive.
+        prediction_set: classes that cannot be excluded, the most probable one first ...
+        coverage: ... each class being in the sets of at least this share of its images, on validation.
         heat_map_png: RGBA overlay for the centred square of the image (`core.diagnosis.heatmap`).
         stages_ms: milliseconds spent in each stage inside the enclave, sealing of the result not included.
         answered_by: party of the enclave.
@@ -40,6 +42,8 @@ class DiagnosisResult:
     positive_probability: float
     confidence: float
     threshold: float
+    prediction_set: tuple[int, ...]
+    coverage: float
     heat_map_png: bytes = field(repr=False)
     stages_ms: dict[str, float]
     answered_by: str

@@ -13,9 +13,11 @@ positive scores       2*B         histograms of the log-odds of "any positive cl
 temperatures          len(grid)   the same at each temperature of `TEMPERATURES`
 ====================  ==========  ===========================================================================
 
-The histograms are over uncalibrated log-odds: their order, hence AUC, does not depend on the temperature, and the
-calibrated probability of the positive classes is ``sigmoid(log_odds / temperature)`` (Platt scaling without offset;
-for two classes this is exactly temperature scaling, Guo et al. 2017).
+The histograms are over uncalibrated log-odds (`core.learning.class_scores`): their order, hence AUC, does not depend
+on the temperature. The temperature of the classes is read from the last part (Guo et al. 2017). The calibrated
+probability of the positive classes is ``sigmoid(log_odds / positive_temperature + positive_offset)``, both read from
+the positive scores (Platt 1999). For two classes it is the same question as that of the classes: the same
+temperature, no offset.
 """
 
 import math
@@ -25,20 +27,30 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from core.learning.class_scores import (
+    BINS,
+    EDGES,
+    LIMIT,
+    WIDTH,
+    area,
+    calibrated,
+    class_log_odds,
+    histograms,
+    log_softmax,
+    positive_log_odds,
+)
+from core.learning.conformal import set_bounds
 from core.studies import Study
 
 Vector = NDArray[np.float64]
 
-BINS = 512
-LIMIT = 16.0
-"""Log-odds beyond ±16 (probability 1e-7) are counted in the outermost bins."""
 TEMPERATURES = np.exp(np.linspace(math.log(0.25), math.log(8.0), 61))
 PSEUDO_PATIENT_CELLS = 100
 """Cells of a pseudo-patient: the count of a clinical differential."""
 PLATEAU = 0.002
 """Balanced accuracies closer than this are the same to us: the middle of the flat top is chosen, not its noise."""
 
-_WIDTH = 2 * LIMIT / BINS
+_BOUND = "set_bound_"
 _MAY_BE_MISSING = ("auc", "sensitivity", "specificity")
 """Figures that need images of both sides."""
 
@@ -55,13 +67,16 @@ class Summary:
         auc: macro one-versus-rest area under the ROC curve; the plain AUC for two classes.
         sensitivity: share of positive images at or above `threshold`.
         specificity: share of negative images below `threshold`.
-        temperature: the temperature of the grid with the least cross-entropy.
+        temperature: the temperature of the grid with the least cross-entropy of the classes.
+        positive_temperature: with the offset, the one with the least cross-entropy of positive against negative.
+        positive_offset: what is added to positive log-odds after they were divided; 0 for two classes.
         threshold: calibrated positive probability from which an image is called positive.
         uncertain_low: calibrated positive probability from which the answer is "uncertain" ...
         uncertain_high: ... up to this one.
         alarm_threshold: calibrated positive probability from which an image counts for its patient's alarm.
         alarm_rate: a patient whose share of such images exceeds it raises the alarm.
         false_alarm_rate: expected share of all-normal pseudo-patients above `alarm_rate`.
+        set_bounds: for each class the lowest score with which it is in a prediction set (`core.learning.conformal`).
     """
 
     images: int
@@ -72,33 +87,20 @@ class Summary:
     sensitivity: float
     specificity: float
     temperature: float
+    positive_temperature: float
+    positive_offset: float
     threshold: float
     uncertain_low: float
     uncertain_high: float
     alarm_threshold: float
     alarm_rate: float
     false_alarm_rate: float
+    set_bounds: tuple[float, ...]
 
 
 def length_of(classes: int) -> int:
     """Return the length of the vector for a number of classes."""
     return 2 + classes * classes + classes * 2 * BINS + 2 * BINS + len(TEMPERATURES)
-
-
-def log_softmax(logits: NDArray[np.floating]) -> Vector:
-    """Return log-probabilities float64 of logits [n, C], stable for large values."""
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-
-
-def positive_log_odds(logits: NDArray[np.floating], study: Study) -> Vector:
-    """Return log(p / (1 - p)) float64 [n], p being the probability of any positive class."""
-    return _log_odds(log_softmax(logits), study.positive_indices)
-
-
-def calibrated(log_odds: NDArray[np.floating], temperature: float) -> Vector:
-    """Return the calibrated positive probability float64 of log-odds."""
-    return 1.0 / (1.0 + np.exp(-np.clip(np.asarray(log_odds, np.float64) / temperature, -500, 500)))
 
 
 def worst_loss(temperature: Vector | float, classes: int) -> Vector:
@@ -131,11 +133,11 @@ def sums_of(logits: NDArray[np.floating], labels: NDArray[np.integer], study: St
     if not np.isfinite(logits).all():
         raise ValueError("logits are not finite")
     rows = np.arange(len(labels))
-    log_p = log_softmax(logits)
+    scores = class_log_odds(logits)
     confusion = np.zeros((classes, classes))
     np.add.at(confusion, (labels, logits.argmax(axis=1)), 1)
-    by_class = np.stack([_histograms(_log_odds(log_p, (c,)), labels == c) for c in range(classes)])
-    positive = _histograms(_log_odds(log_p, study.positive_indices), np.isin(labels, study.positive_indices))
+    by_class = np.stack([histograms(scores[:, c], labels == c) for c in range(classes)])
+    positive = histograms(positive_log_odds(logits, study), np.isin(labels, study.positive_indices))
     loss, *nll = (
         np.minimum(-log_softmax(logits / t)[rows, labels], worst_loss(t, classes)).sum() for t in (1.0, *TEMPERATURES)
     )
@@ -146,10 +148,10 @@ def sums_of(logits: NDArray[np.floating], labels: NDArray[np.integer], study: St
 def summarise(vector: Vector, study: Study) -> Summary:
     """Turn (added) sums into figures and into the decision rule of a model.
 
-    The rule: temperature with the least cross-entropy; threshold with the highest balanced accuracy (middle of the
+    The rule: temperatures with the least cross-entropy; threshold with the highest balanced accuracy (middle of the
     flat top, see `PLATEAU`); the widest band around the threshold that holds at most `uncertain_share` of the
     images and stays within `uncertain_odds`, both of the study's policy; the alarm with the lowest detectable share
-    (see `_alarm`).
+    (see `_alarm`); prediction sets of the policy's coverage.
 
     Raises:
         ValueError: the vector has another length than this study's, holds values that sums cannot have, or no image.
@@ -162,14 +164,15 @@ def summarise(vector: Vector, study: Study) -> Summary:
     head, confusion, by_class, positive, nll = split_sums(vector, classes)
     seen = confusion.sum(axis=1) > 0
     recalls = np.diag(confusion)[seen] / confusion.sum(axis=1)[seen]
-    aucs = [_auc(by_class[c]) for c in range(classes)]
+    aucs = [area(by_class[c]) for c in range(classes)]
     temperature = float(TEMPERATURES[int(np.argmin(nll))])
+    of_positive, offset = (temperature, 0.0) if classes == 2 else _platt(positive)  # noqa: PLR2004  two classes
     at, sensitivity, specificity = _threshold(positive)
-    reach = round(math.log(study.policy.uncertain_odds) * temperature / _WIDTH)
+    reach = round(math.log(study.policy.uncertain_odds) * of_positive / WIDTH)
     low, high = _band(positive.sum(axis=0), at, reach, study.policy.uncertain_share)
     alarm_at, alarm, false_alarm = _alarm(positive, at, study.policy.false_alarm_bound)
     low_p, threshold_p, high_p, alarm_p = (
-        float(p) for p in calibrated(_edges()[[low, at, high, alarm_at]], temperature)
+        float(p) for p in calibrated(EDGES[[low, at, high, alarm_at]], of_positive, offset)
     )
     return Summary(
         images=int(head[0]),
@@ -180,18 +183,23 @@ def summarise(vector: Vector, study: Study) -> Summary:
         sensitivity=sensitivity,
         specificity=specificity,
         temperature=temperature,
+        positive_temperature=of_positive,
+        positive_offset=offset,
         threshold=threshold_p,
         uncertain_low=low_p,
         uncertain_high=high_p,
         alarm_threshold=alarm_p,
         alarm_rate=alarm,
         false_alarm_rate=false_alarm,
+        set_bounds=set_bounds(by_class[:, 1], study.policy.coverage),
     )
 
 
 def summary_dict(summary: Summary) -> dict[str, float]:
-    """Return the figures as JSON values (`nan` left out)."""
-    return {key: value for key, value in asdict(summary).items() if not math.isnan(value)}
+    """Return the figures as JSON values (`nan` left out), the bounds of the classes one by one."""
+    figures = asdict(summary)
+    bounds = {f"{_BOUND}{c}": bound for c, bound in enumerate(figures.pop("set_bounds"))}
+    return {key: value for key, value in figures.items() if not math.isnan(value)} | bounds
 
 
 def summary_of(metrics: Mapping[str, float]) -> Summary:
@@ -200,7 +208,21 @@ def summary_of(metrics: Mapping[str, float]) -> Summary:
     Raises:
         TypeError: a figure is unknown, or one that any image allows is missing.
     """
-    return Summary(**{**dict.fromkeys(_MAY_BE_MISSING, math.nan), **metrics})  # type: ignore[arg-type]
+    figures = {name: value for name, value in metrics.items() if not name.startswith(_BOUND)}
+    figures = {**dict.fromkeys(_MAY_BE_MISSING, math.nan), **figures}
+    return Summary(**figures, set_bounds=bounds_of(metrics))  # type: ignore[arg-type]
+
+
+def bounds_of(metrics: Mapping[str, float]) -> tuple[float, ...]:
+    """Return the bounds of the prediction sets in what `summary_dict` wrote.
+
+    Raises:
+        TypeError: one is missing.
+    """
+    names = [f"{_BOUND}{c}" for c in range(sum(name.startswith(_BOUND) for name in metrics))]
+    if not names or not metrics.keys() >= set(names):
+        raise TypeError("a bound of the prediction sets is missing")
+    return tuple(metrics[name] for name in names)
 
 
 def alarm_rate(false_positives: float, negatives: float, bound: float) -> tuple[float, float]:
@@ -230,33 +252,25 @@ def _log_beta(a: float, b: float) -> float:
     return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
 
 
-def _edges() -> Vector:
-    """Lower edges of the bins and the upper edge of the last: float64 [BINS + 1]."""
-    return np.linspace(-LIMIT, LIMIT, BINS + 1)
+def _platt(positive: Vector) -> tuple[float, float]:
+    """Temperature of the grid and offset with the least cross-entropy of the positive scores (Platt 1999).
 
-
-def _log_odds(log_p: Vector, indices: tuple[int, ...]) -> Vector:
-    inside = np.zeros(log_p.shape[1], bool)
-    inside[list(indices)] = True
-    if inside.all() or not inside.any():
-        return np.full(len(log_p), LIMIT if inside.all() else -LIMIT)
-    return np.asarray(np.logaddexp.reduce(log_p[:, inside], axis=1) - np.logaddexp.reduce(log_p[:, ~inside], axis=1))
-
-
-def _histograms(log_odds: Vector, inside: NDArray[np.bool_]) -> Vector:
-    """Counts float64 [2, BINS] for images (outside, inside)."""
-    bins = np.clip(np.floor((log_odds + LIMIT) / _WIDTH), 0, BINS - 1).astype(np.int64)
-    return np.stack([np.bincount(bins[chosen], minlength=BINS) for chosen in (~inside, inside)]).astype(np.float64)
-
-
-def _auc(histograms: Vector) -> float:
-    """Probability that an inside score is above an outside one; ties (same bin) count half."""
-    outside, inside = histograms
-    pairs = outside.sum() * inside.sum()
-    if pairs == 0:
-        return math.nan
-    below = np.cumsum(outside) - outside
-    return float((inside * (below + outside / 2)).sum() / pairs)
+    Each score counts as the middle of its bin. At each temperature the best offset is the one with which the
+    probabilities add up to the number of positives; it is found by bisection.
+    """
+    counts, positives = positive.sum(axis=0), positive[1].sum()
+    if not 0 < positives < counts.sum():
+        return 1.0, 0.0
+    log_odds = (EDGES[:-1] + EDGES[1:]) / 2 / TEMPERATURES[:, np.newaxis]
+    low, high = np.full(len(TEMPERATURES), -4 * LIMIT), np.full(len(TEMPERATURES), 4 * LIMIT)
+    for _ in range(40):
+        middle = (low + high) / 2
+        above = calibrated(log_odds + middle[:, np.newaxis], 1.0) @ counts > positives
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    shifted = log_odds + low[:, np.newaxis]
+    losses = np.logaddexp(0, shifted) @ positive[0] + np.logaddexp(0, -shifted) @ positive[1]
+    best = int(np.argmin(losses))
+    return float(TEMPERATURES[best]), float(low[best])
 
 
 def _threshold(positive: Vector) -> tuple[int, float, float]:

@@ -14,6 +14,7 @@ from core.diagnosis.checkpoint_file import open_model
 from core.diagnosis.exports import check_exports
 from core.errors import CheckpointRefused, InvalidInput, NotFound
 from core.learning.lineage import Lineage
+from core.learning.metric_sums import bounds_of
 from core.learning.orders import AUTHORITY
 from core.services import audit
 from core.services.app import Actor, App
@@ -184,8 +185,13 @@ def _check_against(model: ServingModel, lineage: Lineage) -> None:
     manifest = model.manifest
     expected = (lineage.weights_sha256, lineage.round, lineage.members, lineage.metrics)
     stated = (manifest.weights_sha256, manifest.round, manifest.members, manifest.metrics)
+    try:
+        bounds = bounds_of(lineage.metrics)
+    except TypeError as error:
+        raise CheckpointRefused("its lineage states no prediction sets") from error
     rule = {name: value for name, value in lineage.metrics.items() if name in _RULE}
-    if stated != expected or any(getattr(manifest, name) != value for name, value in rule.items()):
+    same = manifest.set_bounds == bounds and all(getattr(manifest, name) == value for name, value in rule.items())
+    if stated != expected or not same:
         raise CheckpointRefused("the serving model is not the one that its lineage describes")
 
 

@@ -57,7 +57,7 @@ class Policy:
     false_alarm_bound: float = 0.05
     uncertain_share: float = 0.10
     uncertain_odds: float = 9.0
-    coverage: float = 0.90
+    coverage: float = 0.95
 
     def __post_init__(self) -> None:
         """Refuse what decides nothing.
@@ -85,6 +85,8 @@ class Study:
         input_size: side of the square network input in pixels.
         min_side: smallest accepted side of an uploaded image in pixels.
         architecture: name in `core.learning.architectures` that a run trains unless told otherwise.
+        orientations: over how many of the eight turned and mirrored pictures an answer is averaged
+            (`core.learning.orientations`): 1 or 8. Only for pictures without a top.
         preprocessing: what is done to a picture before the network sees it, in training and in serving alike.
         policy: how the decision rule is chosen.
     """
@@ -98,6 +100,7 @@ class Study:
     input_size: int
     min_side: int
     architecture: str = "groupnorm-small"
+    orientations: int = 1
     preprocessing: Preprocessing = field(default=Preprocessing())
     policy: Policy = field(default=Policy())
 
@@ -115,6 +118,8 @@ class Study:
             raise ValueError(f"study {self.name}: some classes must be positive, and some not")
         if self.input_size < 16 or self.min_side < 1:  # noqa: PLR2004  the smallest input of `core.learning.architectures`
             raise ValueError(f"study {self.name}: input_size must be 16 or more and min_side 1 or more")
+        if self.orientations not in {1, 8} or (self.orientations > 1 and not self.is_stained):
+            raise ValueError(f"study {self.name}: orientations must be 1, or 8 for stained pictures, which have no top")
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -51,8 +51,12 @@ def test_bytes_that_are_not_a_model_are_refused(data: bytes) -> None:
 
 
 def test_a_decision_rule_with_impossible_numbers_is_refused(serving_model: ServingModel) -> None:
-    wrong: list[dict[str, float]] = [
+    wrong: list[dict[str, object]] = [
         {"temperature": 0.0},
+        {"positive_temperature": 0.0},
+        {"coverage": 1.0},
+        {"set_bounds": (0.0,)},
+        {"set_bounds": (0.0, 17.0)},
         {"threshold": 1.5},
         {"uncertain_low": 0.99, "threshold": 0.5},
         {"alarm_threshold": 0.0},

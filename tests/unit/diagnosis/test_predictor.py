@@ -13,7 +13,8 @@ from core.diagnosis.heatmap import colour_stops, is_blank, lay_over, overlay_png
 from core.diagnosis.predictor import Outcome, Predictor
 from core.errors import CheckpointRefused
 from core.imaging.preprocess import normalise, preprocess
-from core.studies import LEUKEMIA
+from core.studies import LEUKEMIA, STUDIES
+from tests.serving import model_of, untrained
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def read_png(data: bytes, flags: int) -> np.ndarray:
     return np.asarray(picture)
 
 
-def with_rule(model: ServingModel, **rule: float) -> ServingModel:
+def with_rule(model: ServingModel, **rule: float | tuple[float, ...]) -> ServingModel:
     return replace(model, manifest=replace(model.manifest, **rule))  # type: ignore[arg-type]
 
 
@@ -57,6 +58,34 @@ def test_the_answer_follows_the_threshold_and_its_band(serving_model: ServingMod
         answer = Predictor(with_rule(serving_model, alarm_threshold=1.0, **rule)).predict(image)
         assert (answer.outcome, answer.label_index) == (outcome, label)
         assert answer.confidence == pytest.approx(confidence)
+
+
+def test_with_two_classes_the_set_is_told_but_the_threshold_decides(
+    serving_model: ServingModel, image: np.ndarray
+) -> None:
+    p = Predictor(serving_model).predict(image).positive_probability
+    rule = {"threshold": p / 2, "uncertain_low": p / 2, "uncertain_high": p / 2, "alarm_threshold": 1.0}
+    answer = Predictor(with_rule(serving_model, **rule, set_bounds=(-16.0, -16.0))).predict(image)
+    assert sorted(answer.prediction_set) == [0, 1]
+    assert answer.probabilities[answer.prediction_set[0]] == max(answer.probabilities)
+    assert answer.outcome is Outcome.POSITIVE
+
+
+def test_with_more_classes_a_set_with_both_sides_makes_the_answer_uncertain(image: np.ndarray) -> None:
+    study = STUDIES["leukemia_subtypes"]
+    model = model_of(untrained(study=study), study=study)
+    sure = {"threshold": 0.0, "uncertain_low": 0.0, "uncertain_high": 0.0}
+    cases = [
+        ((16.0, -16.0, -16.0, -16.0), Outcome.POSITIVE, {1, 2, 3}),
+        ((-16.0, -16.0, 16.0, 16.0), Outcome.UNCERTAIN, {0, 1}),
+    ]
+    for bounds, outcome, members in cases:
+        answer = Predictor(with_rule(model, **sure, set_bounds=bounds)).predict(image)
+        assert set(answer.prediction_set) == members | {answer.label_index}
+        assert answer.outcome is outcome
+        assert answer.label_index in study.positive_indices
+        assert sum(answer.probabilities) == pytest.approx(1)
+        assert answer.positive_probability == pytest.approx(sum(answer.probabilities[1:]))
 
 
 def test_the_same_image_gets_the_same_answer_again(serving_model: ServingModel, image: np.ndarray) -> None:

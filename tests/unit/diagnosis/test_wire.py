@@ -41,6 +41,8 @@ def result(**changed: object) -> DiagnosisResult:
         "positive_probability": 0.75,
         "confidence": 0.75,
         "threshold": 0.5,
+        "prediction_set": (1, 0),
+        "coverage": 0.95,
         "heat_map_png": b"png",
         "stages_ms": {"infer": 1.5},
         "answered_by": "north.serving",

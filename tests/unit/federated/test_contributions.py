@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.learning.metric_sums import BINS, Vector, sums_of
+from core.learning.class_scores import BINS
+from core.learning.metric_sums import Vector, sums_of
 from core.learning.run_events import FailureCode
 from core.learning.weights import encode_weights
 from core.studies import LEUKEMIA

@@ -9,18 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
+from core.learning.class_scores import calibrated, calibrated_probabilities, log_softmax, positive_log_odds
+from core.learning.conformal import coverage_of, prediction_sets
 from core.learning.metric_sums import (
     PSEUDO_PATIENT_CELLS,
     alarm_rate,
-    calibrated,
     length_of,
-    log_softmax,
-    positive_log_odds,
     summarise,
     summary_dict,
+    summary_of,
     sums_of,
 )
-from core.studies import LEUKEMIA, ClassLabel, Policy, Study, Subject
+from core.learning.metrics import Judged, figures
+from core.studies import LEUKEMIA, STUDIES, ClassLabel, Policy, Study, Subject
 
 THREE = Study(
     name="three",
@@ -38,13 +39,16 @@ THREE = Study(
 )
 
 
+EVERY = pytest.mark.parametrize("study", [*STUDIES.values(), THREE], ids=lambda study: study.name)
+
+
 def sample(study: Study, n: int = 600, *, seed: int = 0, gap: float = 1.5) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, len(study.classes), n)
     return rng.normal(0, 1, (n, len(study.classes))) + gap * np.eye(len(study.classes))[labels], labels
 
 
-@pytest.mark.parametrize("study", [LEUKEMIA, THREE], ids=lambda study: study.name)
+@EVERY
 @given(cut=st.integers(0, 600))
 @settings(max_examples=10)
 def test_the_sums_of_two_hospitals_add_up_to_the_sums_of_all_images(study: Study, cut: int) -> None:
@@ -53,7 +57,7 @@ def test_the_sums_of_two_hospitals_add_up_to_the_sums_of_all_images(study: Study
     np.testing.assert_allclose(parts, sums_of(logits, labels, study), rtol=1e-12)
 
 
-@pytest.mark.parametrize("study", [LEUKEMIA, THREE], ids=lambda study: study.name)
+@EVERY
 def test_figures_from_sums_agree_with_scikit_learn(study: Study) -> None:
     logits, labels = sample(study)
     summary = summarise(sums_of(logits, labels, study), study)
@@ -72,6 +76,68 @@ def test_overconfident_logits_are_cooled_down() -> None:
     labels = (rng.random(4000) < calibrated(odds, 1.0)).astype(np.int64)
     logits = np.stack([np.zeros_like(odds), odds * 3], axis=1)
     assert summarise(sums_of(logits, labels, LEUKEMIA), LEUKEMIA).temperature == pytest.approx(3.0, rel=0.1)
+
+
+def true_to_their_logits(study: Study, n: int = 6000) -> tuple[np.ndarray, np.ndarray]:
+    """Logits whose softmax is the truth: the class of each image is drawn from it."""
+    rng = np.random.default_rng(5)
+    logits = rng.normal(0, 2, (n, len(study.classes)))
+    return logits, (log_softmax(logits) + rng.gumbel(0, 1, logits.shape)).argmax(axis=1)
+
+
+@EVERY
+def test_probabilities_of_overconfident_logits_are_calibrated_again(study: Study) -> None:
+    logits, labels = true_to_their_logits(study)
+    summary = summarise(sums_of(2.5 * logits, labels, study), study)
+    assert summary.temperature == pytest.approx(2.5, rel=0.1)
+    p = calibrated_probabilities(
+        2.5 * logits,
+        study,
+        temperature=summary.temperature,
+        positive_temperature=summary.positive_temperature,
+        positive_offset=summary.positive_offset,
+    )
+    judged = Judged(labels, p.argmax(axis=1), p, np.zeros(len(labels), bool), tuple(map(str, range(len(labels)))))
+    assert figures(judged, study, alarm_rate=1.0, replicates=2)["ece"].value < 0.03
+    positive = p[:, list(study.positive_indices)].sum(axis=1)
+    for low, high in ((0.0, 0.3), (0.3, 0.7), (0.7, 1.0)):
+        inside = (positive >= low) & (positive <= high)
+        if inside.sum() > 200:
+            share = np.isin(labels[inside], study.positive_indices).mean()
+            assert share == pytest.approx(positive[inside].mean(), abs=0.05)
+
+
+def test_the_question_of_any_positive_class_has_a_calibration_of_its_own() -> None:
+    study = STUDIES["multimodal"]
+    logits, labels = true_to_their_logits(study)
+    logits[:, list(study.positive_indices)] *= 3  # sure of the wrong finding, and of a finding
+    summary = summarise(sums_of(logits, labels, study), study)
+    p = calibrated(positive_log_odds(logits, study), summary.positive_temperature, summary.positive_offset)
+    at = calibrated(positive_log_odds(logits, study), summary.temperature)
+    truth = np.isin(labels, study.positive_indices)
+    assert log_loss(truth, p) <= log_loss(truth, at)
+
+
+@EVERY
+def test_prediction_sets_of_the_summary_keep_the_policys_coverage(study: Study) -> None:
+    logits, labels = sample(study, 4000)
+    strict = replace(study, policy=Policy(coverage=0.8))
+    summary = summarise(sums_of(logits, labels, strict), strict)
+    new, truth = sample(study, 4000, seed=1)
+    assert min(
+        coverage_of(prediction_sets(new, summary.set_bounds, new.argmax(axis=1)), truth).by_class
+    ) == pytest.approx(0.8, abs=0.06)
+
+
+@EVERY
+def test_a_summary_survives_its_journey_as_named_figures(study: Study) -> None:
+    logits, labels = sample(study, 300)
+    summary = summarise(sums_of(logits, labels, study), study)
+    named = summary_dict(summary)
+    assert summary_of(named) == summary
+    for name in ("set_bound_0", "positive_temperature"):
+        with pytest.raises(TypeError):
+            summary_of({key: value for key, value in named.items() if key != name})
 
 
 def test_for_two_classes_the_positive_probability_is_temperature_scaling() -> None:
