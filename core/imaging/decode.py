@@ -4,6 +4,7 @@ Only decoded pixels leave this module: metadata (EXIF, GPS, comments, colour pro
 frames) is dropped. DICOM is decoded in a process of its own (`core.imaging.dicom_process`).
 """
 
+import atexit
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from core.imaging.dicom_sniff import is_dicom
 
 Pixels = NDArray[np.uint8]
 DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
+MAX_HELD_SAMPLES = 80_000_000  # of a JPEG that is unpacked only when all of it was read, two bytes each
 STRIP_ROWS = 256  # converted at a time, so that a large picture needs little more than itself
 
 
@@ -103,10 +105,14 @@ def decode_upload(data: bytes, *, max_bytes: int, max_pixels: int, frame: int | 
     image_format = sniff_format(data)
     if image_format is ImageFormat.DICOM:
         found = _dicom().decode(data, max_pixels=max_pixels, frame=frame)
-        return DecodedImage(found.pixels, image_format, found.frames, found.notes, found.burned_in)
+        pixels = found.pixels if found.pixels.ndim == 3 else np.repeat(found.pixels[:, :, None], 3, axis=2)  # noqa: PLR2004
+        return DecodedImage(pixels, image_format, found.frames, found.notes, found.burned_in)
     try:
-        with Image.open(io.BytesIO(data), formats=(image_format.value,)) as image:
+        file = io.BytesIO(data)
+        with Image.open(file, formats=(image_format.value,)) as image:
             _check_size(image, max_pixels)
+            if image_format is ImageFormat.JPEG:
+                _check_held(image, in_scan=data[file.tell() + 2])  # it was read up to the first scan's header
             image.load()
             turn = _orientation(image)
             pixels = _to_rgb(image)
@@ -135,8 +141,10 @@ def encode_png(pixels: Pixels) -> bytes:
 
 @cache
 def _dicom() -> DicomProcess:
-    """Return the one process that decodes DICOM for this one; it starts with the first file."""
-    return DicomProcess()
+    """Return the one process that decodes DICOM for this one; it starts with the first file and ends with this one."""
+    process = DicomProcess()
+    atexit.register(process.stop)
+    return process
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:
@@ -144,6 +152,20 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         raise ImageTooLarge(f"{width} x {height} pixels, at most {max_pixels / 1e6:.0f} megapixels")
+
+
+def _check_held(image: Image.Image, *, in_scan: int) -> None:
+    """Raise ImageTooLarge for a large JPEG in several scans: all its coefficients are held until the last one.
+
+    Args:
+        image: opened, not yet loaded.
+        in_scan: number of components in its first scan; fewer than it has mean that further scans follow.
+    """
+    components = len(image.getbands())
+    held = "progressive" in image.info or in_scan < components
+    if held and image.width * image.height * components > MAX_HELD_SAMPLES:
+        most = MAX_HELD_SAMPLES / components / 1e6
+        raise ImageTooLarge(f"a progressive JPEG may have {most:.0f} megapixels at most; save it as a baseline JPEG")
 
 
 def _orientation(image: Image.Image) -> int:

@@ -1,4 +1,4 @@
-"""One DICOM picture: what a file of DICOM PS3.3 and PS3.5 shows, as 8-bit RGB.
+"""One DICOM picture: what a file of DICOM PS3.3 and PS3.5 shows, in 8 bits.
 
 Only for trusted bytes or for the child process of `core.imaging.dicom_process`: pydicom and the codecs behind it
 (GDCM, CharLS, OpenJPEG) parse hostile files slowly and in native code. How stored values become grey levels or colours

@@ -25,7 +25,7 @@ _DEEP = 8
 def show(
     dataset: Dataset, stored: NDArray[Any], photometric: str, *, bits: int, frame: int
 ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Return uint8[h, w, 3] RGB of a frame, and notes on how it was made.
+    """Return a frame as uint8[h, w] grey or uint8[h, w, 3] RGB, and notes on how it was made.
 
     Args:
         dataset: where the transformations are described; per frame, shared or at the top.
@@ -49,7 +49,7 @@ def show(
     table, note = _grey_table(dataset, codes, bits=bits, frame=frame)
     if photometric == "MONOCHROME1":
         table = 255 - table
-    return np.repeat(table[codes][:, :, None], 3, axis=2), (note,)
+    return table[codes], (note,)
 
 
 def _masked(codes: NDArray[Any], bits: int) -> NDArray[Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from core.errors import ImageBroken, ImageTooLarge, ImageTypeRefused
@@ -68,6 +68,33 @@ def test_a_sixty_megapixel_picture_is_refused_with_its_size() -> None:
 def test_a_file_over_the_limit_of_bytes_is_refused_unread() -> None:
     with pytest.raises(ImageTooLarge, match="MiB"):
         decode_upload(bytes(101), max_bytes=100, max_pixels=100)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_upright(orientation: int) -> None:
+    pixels = cell(3, side=64)[:40]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(pixels, "PNG", exif=exif)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+    assert np.array_equal(decode_upload(data, **LIMITS).pixels, expected)
+
+
+def test_pictures_higher_than_a_strip_are_converted_whole() -> None:
+    rng = np.random.default_rng(0)
+    colour = rng.integers(0, 256, (700, 20, 3), dtype=np.uint8)
+    assert np.array_equal(decode_upload(encoded(colour), **LIMITS).pixels, colour)
+    deep = rng.integers(0, 65536, (700, 20), dtype=np.uint16)
+    expected = np.rint((deep - float(deep.min())) * (255 / (int(deep.max()) - int(deep.min()))))
+    assert np.array_equal(decode_upload(encoded(deep), **LIMITS).pixels[..., 0], expected)
+
+
+def test_a_large_progressive_jpeg_is_refused_before_its_coefficients_are_held() -> None:
+    limits = {"max_bytes": 2**24, "max_pixels": 40_000_000}
+    blank = np.zeros((6_000, 6_000, 3), np.uint8)
+    with pytest.raises(ImageTooLarge, match="progressive JPEG may have 27 megapixels"):
+        decode_upload(encoded(blank, "JPEG", progressive=True, subsampling=0), **limits)
+    assert decode_upload(encoded(blank[:, :, 0], "JPEG", progressive=True), **limits).pixels.shape == blank.shape
 
 
 def test_orientation_is_applied_and_every_kind_of_metadata_is_dropped() -> None:
