@@ -1,11 +1,20 @@
-"""From trained weights to a LiteRT model in memory. Needs TensorFlow; nothing is written to disk."""
+"""From trained weights to a LiteRT model in memory. Needs TensorFlow; nothing is written to disk.
+
+A network that stands on a trunk is exported with it, as one graph with float16 weights. The trunk's are float16 from
+the start and the trained ones are rounded before anything else is done, in the trainer's evaluation too, so that the
+conversion loses nothing and thresholds fit.
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from core.errors import CheckpointRefused
-from core.learning.architectures import build
+from core.learning import architectures
 from core.learning.backend import load_keras
-from core.learning.weights import Weights, check_weights
+from core.learning.orientations import ORIENTATIONS
+from core.learning.weights import Weights, check_weights, rounded_to_half
 from core.studies import Study
 
 TOLERANCE = 1e-4
@@ -16,8 +25,9 @@ def export_litert(weights: Weights, architecture: str, study: Study) -> bytes:
     """Convert `weights` to a LiteRT flatbuffer for one image and check it against Keras.
 
     The signature ``serving_default`` takes ``image`` float32 [1, s, s, 3] in 0..1 and returns ``logits`` [1, classes],
-    ``cam`` [1, h, w, classes] and ``features`` [1, f]. The weights become constants of the graph, so that no
-    variables and no files are involved.
+    ``cam`` [1, h, w, classes] and ``features`` [1, f]; where the study averages over orientations, all three are the
+    means (the map turned back first). The weights become constants of the graph, so that no variables and no files
+    are involved.
 
     Raises:
         CheckpointRefused: the weights do not fit the architecture, or LiteRT's answers differ from Keras' by more
@@ -30,22 +40,81 @@ def export_litert(weights: Weights, architecture: str, study: Study) -> bytes:
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError("export needs Keras on TensorFlow; set KERAS_BACKEND=tensorflow")
     side = study.input_size
-    model = build(architecture, input_size=side, classes=len(study.classes))
+    serve = _serve(weights, architecture, study)
+    function = tf.function(serve, autograph=False)
+    concrete = function.get_concrete_function(tf.TensorSpec([1, side, side, 3], tf.float32, name="image"))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module())
+    if architectures.find(architecture).trunk:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+    flatbuffer = bytes(converter.convert())
+    image = np.random.default_rng(0).random((1, side, side, 3), np.float32)
+    _check(flatbuffer, image, {name: value.numpy() for name, value in serve(tf.constant(image)).items()})
+    return flatbuffer
+
+
+def _serve(weights: Weights, architecture: str, study: Study) -> Callable[[Any], dict[str, Any]]:
+    """Return the served function of one image, with the weights as its constants."""
+    import tensorflow as tf  # noqa: PLC0415
+
+    model = architectures.build(architecture, input_size=study.input_size, classes=len(study.classes))
     check_weights(weights, {v.path: np.broadcast_to(np.float32(0), tuple(v.shape)) for v in model.weights})
     if model.non_trainable_variables:
         raise RuntimeError("an architecture with state besides its weights cannot be exported")
-    constants = [tf.constant(weights[variable.path]) for variable in model.trainable_variables]
+    entry = architectures.find(architecture)
+    trunk = entry.trunk.build(study.input_size) if entry.trunk else None
+    given = rounded_to_half(weights) if trunk else weights
+    constants = [tf.constant(given[variable.path]) for variable in model.trainable_variables]
+    frozen = [tf.constant(variable.value) for variable in trunk.weights] if trunk else []
 
-    def serve(image: object) -> dict[str, object]:
-        outputs, _state = model.stateless_call(constants, [], image, training=False)
+    def answer(images: Any) -> tuple[Any, ...]:
+        maps = trunk.stateless_call([], frozen, images, training=False)[0] if trunk else images
+        outputs, _state = model.stateless_call(constants, [], maps, training=False)
+        return tuple(outputs)
+
+    def serve(image: Any) -> dict[str, Any]:
+        if study.orientations == ORIENTATIONS:
+            logits, cam, features = answer(tf.concat(_orientations(image), 0))
+            turned_back = tf.concat(_orientations_undone(tf.split(cam, ORIENTATIONS)), 0)
+            outputs = tuple(tf.reduce_mean(part, 0, keepdims=True) for part in (logits, turned_back, features))
+        else:
+            outputs = answer(image)
         return dict(zip(_OUTPUTS, outputs, strict=True))
 
-    function = tf.function(serve, autograph=False)
-    concrete = function.get_concrete_function(tf.TensorSpec([1, side, side, 3], tf.float32, name="image"))
-    flatbuffer = bytes(tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module()).convert())
-    image = np.random.default_rng(0).random((1, side, side, 3), np.float32)
-    _check(flatbuffer, image, {name: value.numpy() for name, value in serve(tf.constant(image)).items()})  # type: ignore[attr-defined]
-    return flatbuffer
+    return serve
+
+
+def _orientations(image: Any) -> list[Any]:
+    """The eight orientations of [1, s, s, c], in the order of `core.learning.orientations.turn`."""
+    turned = [_quarter(image, quarters) for quarters in range(4)]
+    return [*turned, *(_mirrored(one) for one in turned)]
+
+
+def _orientations_undone(maps: list[Any]) -> list[Any]:
+    """The reverse, of eight maps [1, h, h, c]."""
+    straight = [*maps[:4], *(_mirrored(one) for one in maps[4:])]
+    return [_quarter(one, -quarters) for one, quarters in zip(straight, [*range(4), *range(4)], strict=True)]
+
+
+def _quarter(x: Any, quarters: int) -> Any:
+    """As `numpy.rot90` in the plane of axes 1 and 2, with operations that LiteRT knows."""
+    import tensorflow as tf  # noqa: PLC0415
+
+    match quarters % 4:
+        case 1:
+            return tf.reverse(tf.transpose(x, (0, 2, 1, 3)), [1])
+        case 2:
+            return tf.reverse(x, [1, 2])
+        case 3:
+            return tf.transpose(tf.reverse(x, [1]), (0, 2, 1, 3))
+        case _:
+            return x
+
+
+def _mirrored(x: Any) -> Any:
+    import tensorflow as tf  # noqa: PLC0415
+
+    return tf.reverse(x, [2])
 
 
 def _check(flatbuffer: bytes, image: np.ndarray, expected: dict[str, np.ndarray]) -> None:

@@ -7,6 +7,7 @@ number of units. What the noise is worth is counted in `core.learning.privacy`, 
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,6 @@ from core.learning.training import (
     TrainingOptions,
     TrainingReport,
     learning_rate,
-    training_batch,
 )
 from core.learning.weights import Weights
 from core.studies import Study
@@ -42,7 +42,6 @@ class PrivateTrainer(Trainer):
     def __init__(self, architecture: str, study: Study, *, threads: int = 2, jit: bool = True) -> None:
         """See `Trainer`; the private step is compiled at its first use."""
         super().__init__(architecture, study, threads=threads, jit=jit)
-        self._jit = jit
         self._compiled: dict[PrivateWeights, _Steps] = {}
 
     def fit_privately(
@@ -60,7 +59,8 @@ class PrivateTrainer(Trainer):
         """Train from `weights` with a fresh optimiser for `options.epochs` epochs of `steps_an_epoch` steps.
 
         Sampling, noise and augmentation come from `SecretDraws`; `options.seed` and `options.batch` are not used, and
-        no loss is reported, since it would tell of the images without noise.
+        no loss is reported, since it would tell of the images without noise. Dropout, running means and class weights
+        are not used either.
 
         Args:
             weights: where to start; not changed.
@@ -79,9 +79,9 @@ class PrivateTrainer(Trainer):
         self._check_images(images, labels)
         members = members_of(units, len(labels))
         self._load(weights)
-        for variable in self._optimizer.variables:
-            variable.assign(np.zeros(variable.shape, variable.dtype))
         steps = self._steps(privacy.weights)
+        _, optimizer = self._solver(replace(options, proximal=0.0, dropout=0.0))
+        drawing = self._inputs.drawing(images, options)
         anchors = [variable.numpy() for variable in steps.variables]
         draws = SecretDraws()
         rng = draws.generator()
@@ -95,19 +95,19 @@ class PrivateTrainer(Trainer):
             sums = [np.zeros(anchor.shape, np.float32) for anchor in anchors]
             for load in pack(sample(members, privacy.sampling_rate, draws)):
                 rows, mix = lay_out(load)
-                batch = training_batch(images[rows], rng, augment=options.augment)
+                (batch,) = drawing.batch(rows, rng)
                 sums = steps.add_clipped(sums, batch, targets[labels[rows]], mix, privacy.clip_norm)
             deviation, expected = privacy.noise_multiplier * privacy.clip_norm, privacy.sampling_rate * len(members)
             noised = [(part + deviation * draws.normal(part.size).reshape(part.shape)) / expected for part in sums]
-            self._optimizer.learning_rate = learning_rate(options, done, per_epoch=per_epoch)
-            steps.descend(noised, anchors, options.proximal)
+            optimizer.learning_rate = learning_rate(options, done, per_epoch=per_epoch)
+            steps.descend(optimizer, noised, anchors, options.proximal)
             progress(done + 1, total, math.nan)
         return self._snapshot(), TrainingReport(images=len(labels), steps=total, loss=math.nan, stopped=False)
 
     def _steps(self, weights: PrivateWeights) -> "_Steps":
         if weights not in self._compiled:
             check_chain(self._logits)
-            self._compiled[weights] = _Steps(self._logits, self._optimizer, weights, jit=self._jit)
+            self._compiled[weights] = _Steps(self._logits, weights, jit=self._jit)
         return self._compiled[weights]
 
 
@@ -179,7 +179,7 @@ class _Steps:
         variables: what is trained, in the order of all lists of gradients.
     """
 
-    def __init__(self, network: Any, optimizer: Any, weights: PrivateWeights, *, jit: bool) -> None:
+    def __init__(self, network: Any, weights: PrivateWeights, *, jit: bool) -> None:
         import tensorflow as tf  # noqa: PLC0415
 
         layers = [layer for layer in network.layers if layer.trainable_variables and _is_trained(layer, weights)]
@@ -196,15 +196,9 @@ class _Steps:
             ]
             return [total + tf.reshape(part, total.shape) for total, part in zip(sums, clipped, strict=True)]
 
-        @tf.function(jit_compile=jit)
-        def descend(gradients: list[Any], anchors: list[Any], proximal: Any) -> None:
-            pulled = [
-                gradient + proximal * (variable - anchor)
-                for gradient, variable, anchor in zip(gradients, self.variables, anchors, strict=True)
-            ]
-            optimizer.apply(pulled, self.variables)
-
-        self._add, self._descend = add, descend
+        self._add = add
+        self._jit = jit
+        self._descents: dict[int, Any] = {}
 
     def add_clipped(
         self,
@@ -217,9 +211,28 @@ class _Steps:
         """Return `sums` plus the clipped gradient of each unit: a row of `mix`, which weighs the batch's images."""
         return [np.asarray(part) for part in self._add(sums, batch, targets, mix, np.float32(clip_norm))]
 
-    def descend(self, gradients: list[NDArray[np.floating]], anchors: list[Gradient], proximal: float) -> None:
+    def descend(
+        self, optimizer: Any, gradients: list[NDArray[np.floating]], anchors: list[Gradient], proximal: float
+    ) -> None:
         """Do one step of the optimiser; FedProx pulls towards `anchors` (Li et al. 2020), which tells of no image."""
-        self._descend([np.asarray(part, np.float32) for part in gradients], anchors, np.float32(proximal))
+        if id(optimizer) not in self._descents:
+            self._descents[id(optimizer)] = self._descent(optimizer)
+        self._descents[id(optimizer)](
+            [np.asarray(part, np.float32) for part in gradients], anchors, np.float32(proximal)
+        )
+
+    def _descent(self, optimizer: Any) -> Any:
+        import tensorflow as tf  # noqa: PLC0415
+
+        @tf.function(jit_compile=self._jit)
+        def descend(gradients: list[Any], anchors: list[Any], proximal: Any) -> None:
+            pulled = [
+                gradient + proximal * (variable - anchor)
+                for gradient, variable, anchor in zip(gradients, self.variables, anchors, strict=True)
+            ]
+            optimizer.apply(pulled, self.variables)
+
+        return descend
 
 
 def _is_trained(layer: Any, weights: PrivateWeights) -> bool:

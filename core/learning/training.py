@@ -3,76 +3,47 @@
 A `Trainer` holds one compiled model that is reused for all nodes and rounds of a process: compiling costs seconds,
 and XLA compiles again for each new shape, so every batch is full (the last one is filled from the start of the
 shuffled images; evaluation pads and cuts off). Weights go in and out as immutable snapshots; a `Trainer` is used by
-one thread at a time.
+one thread at a time. The loss is the cross-entropy of the softmax (second paper, equations 2 and 3).
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import CheckpointRefused
-from core.imaging.preprocess import normalise
-from core.learning.architectures import build
-from core.learning.augment import recolour, turn
+from core.learning import architectures
 from core.learning.backend import load_keras
+from core.learning.batches import RunningMean, ahead, batches
 from core.learning.fedprox import proximal_adamw
+from core.learning.inputs import Inputs, PictureInputs, TrunkInputs
 from core.learning.metric_sums import Vector, length_of, sums_of
-from core.learning.weights import Weights, check_weights
+from core.learning.orientations import turn
+from core.learning.training_options import MAX_PROXIMAL, TrainingOptions, learning_rate
+from core.learning.weights import Weights, check_weights, rounded_to_half
 from core.studies import Study
+
+__all__ = [
+    "MAX_PROXIMAL",
+    "EarlyStopping",
+    "Progress",
+    "ShouldStop",
+    "Trainer",
+    "TrainingOptions",
+    "TrainingReport",
+    "learning_rate",
+]
 
 Progress = Callable[[int, int, float], None]
 ShouldStop = Callable[[], bool]
 
 EVALUATION_BATCH = 64
-MAX_PROXIMAL = 10.0
-WEIGHT_DECAY = 1e-2
-"""Decoupled weight decay of kernels (Loshchilov and Hutter 2019), compiled into the step."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingOptions:
-    """How a node trains in one round.
-
-    Attributes:
-        epochs: epochs of this call.
-        batch: images a step.
-        learning_rate: highest learning rate; it warms up, then falls as a half cosine over `planned_epochs`.
-        first_epoch: epochs that the whole training has behind it (rounds before this one).
-        planned_epochs: epochs of the whole training over all rounds; 0 means just this call.
-        label_smoothing: share of the target spread over all classes; single-cell labels are not beyond doubt.
-        augment: turn, mirror and recolour images.
-        seed: of shuffling and augmentation.
-        proximal: weight of FedProx's pull towards the weights that training began with (Li et al. 2020); 0 for none.
-    """
-
-    epochs: int = 3
-    batch: int = 32
-    learning_rate: float = 2e-3
-    first_epoch: int = 0
-    planned_epochs: int = 0
-    label_smoothing: float = 0.05
-    augment: bool = True
-    seed: int = 0
-    proximal: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot train."""
-        if not 0 <= self.proximal <= MAX_PROXIMAL:
-            raise ValueError(f"proximal must be in [0, {MAX_PROXIMAL:g}]")
-        if self.epochs < 1 or self.batch < 1 or self.first_epoch < 0 or self.planned_epochs < 0:
-            raise ValueError("epochs and batch must be at least 1, first_epoch and planned_epochs at least 0")
-        if not 0 < self.learning_rate < 1 or not 0 <= self.label_smoothing < 1:
-            raise ValueError("learning_rate must be in (0, 1), label_smoothing in [0, 1)")
-
-    def for_round(self, round_number: int, rounds: int, *, seed: int) -> "TrainingOptions":
-        """Return the options of round `round_number` (from 1) of `rounds`, with a seed of its own."""
-        return replace(
-            self, first_epoch=(round_number - 1) * self.epochs, planned_epochs=rounds * self.epochs, seed=seed
-        )
+AVERAGE_EVERY = 4
+"""Steps between two looks at the weights for their running mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,14 +53,31 @@ class TrainingReport:
     Attributes:
         images: images of the node (its weight in the average).
         steps: optimiser steps done.
-        loss: mean training loss of the last epoch (with augmentation and label smoothing).
+        loss: mean training loss of the last epoch (with augmentation, label smoothing and class weights).
         stopped: `should_stop` ended it early.
+        epochs: epochs behind the weights that came back, where a validation part chose them; else 0.
     """
 
     images: int
     steps: int
     loss: float
     stopped: bool
+    epochs: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStopping:
+    """A validation part, of patients that are not trained on, which decides which epoch's weights come back.
+
+    Attributes:
+        images: uint8 [n, s, s, 3], preprocessed.
+        labels: class indices [n].
+        patience: training ends after this many epochs without a lower cross-entropy.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    patience: int = 10
 
 
 class Trainer:
@@ -100,38 +88,59 @@ class Trainer:
 
         Args:
             architecture: key of `architectures.ARCHITECTURES`.
-            study: gives input size and classes.
+            study: gives input size, classes and what may be changed in its images.
             threads: threads for TensorFlow's operations; has an effect only before TensorFlow's first use.
-            jit: compile with XLA (faster from the second step on; the first costs seconds).
+            jit: compile with XLA where the architecture gains by it (faster from the second step on; the first costs
+                seconds). On JAX everything is compiled with XLA.
+
+        Raises:
+            ValueError: unknown architecture.
+            CheckpointRefused: the architecture stands on a trunk whose file is missing or changed.
         """
         _limit_threads(threads)
         import keras  # noqa: PLC0415
 
         self.architecture = architecture
         self.study = study
-        self._model = build(architecture, input_size=study.input_size, classes=len(study.classes))
-        self._jit = jit
-        self._optimizer = keras.optimizers.AdamW(1e-3, weight_decay=WEIGHT_DECAY, global_clipnorm=1.0)
-        self._logits = self._compiled_with(self._optimizer)
-        self._proximal: tuple[Any, Any] | None = None
+        entry = architectures.find(architecture)
+        self._trunk = entry.trunk
+        on_jax = keras.backend.backend() == "jax"
+        self._jit = jit and (entry.jit or on_jax)
+        self._model = architectures.build(architecture, input_size=study.input_size, classes=len(study.classes))
+        self._logits = keras.Model(self._model.inputs, self._model.outputs[0], name=f"{architecture}-logits")
+        self._logits.compile(jit_compile=self._jit)
+        self._inputs: Inputs = (
+            TrunkInputs(entry.trunk, study.subject, study.input_size, jit=jit and on_jax)
+            if entry.trunk
+            else PictureInputs(study.subject)
+        )
+        self._solvers: dict[tuple[float, bool, bool], tuple[Any, Any]] = {}
         self._names = [variable.path for variable in self._model.weights]
 
-    def _compiled_with(self, optimizer: Any) -> Any:
-        """Return the network, with logits as its only output, compiled to train with `optimizer`."""
+    def _solver(self, options: TrainingOptions) -> tuple[Any, Any]:
+        """Return network and optimiser for a fresh training from the loaded weights; each kind is compiled once.
+
+        With dropout the network has one more input, the factors of the pooled features, and gives the same logits
+        when they are 1: the head is linear, so it may come after the mean over positions.
+        """
         import keras  # noqa: PLC0415
 
-        network = keras.Model(self._model.input, self._model.outputs[0], name=f"{self.architecture}-logits")
-        optimizer.exclude_from_weight_decay(var_names=["norm", "bias"])
-        network.compile(optimizer=optimizer, loss=_smoothed_cross_entropy(), jit_compile=self._jit)
-        optimizer.build(network.trainable_variables)
-        return network
-
-    def _solver(self, options: TrainingOptions) -> tuple[Any, Any]:
-        """Return network and optimiser for a fresh training from the loaded weights; FedProx has a pair of its own."""
-        if options.proximal and self._proximal is None:
-            optimizer = proximal_adamw(1e-3, weight_decay=WEIGHT_DECAY, global_clipnorm=1.0)
-            self._proximal = self._compiled_with(optimizer), optimizer
-        network, optimizer = (self._proximal if options.proximal else None) or (self._logits, self._optimizer)
+        kind = options.weight_decay, options.proximal > 0, options.dropout > 0
+        if kind not in self._solvers:
+            network = keras.Model(self._model.inputs, self._model.outputs[0], name=f"{self.architecture}-training")
+            if options.dropout:
+                features = self._model.outputs[2]
+                factors = keras.Input(features.shape[1:], name="factors")
+                logits = self._model.get_layer("head")(keras.layers.Multiply(name="dropped")([features, factors]))
+                network = keras.Model([*self._model.inputs, factors], logits, name=f"{self.architecture}-dropout")
+            make = proximal_adamw if options.proximal else keras.optimizers.AdamW
+            optimizer = make(1e-3, weight_decay=options.weight_decay, global_clipnorm=1.0)
+            optimizer.exclude_from_weight_decay(var_names=["norm", "bias"])
+            loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+            network.compile(optimizer=optimizer, loss=loss, jit_compile=self._jit)
+            optimizer.build(network.trainable_variables)
+            self._solvers[kind] = network, optimizer
+        network, optimizer = self._solvers[kind]
         for variable in optimizer.variables:
             variable.assign(np.zeros(variable.shape, variable.dtype))
         if options.proximal:
@@ -139,17 +148,10 @@ class Trainer:
         return network, optimizer
 
     def initial(self, seed: int) -> Weights:
-        """Return fresh weights: He-normal kernels (He et al. 2015), gains one, biases zero; the same for a seed."""
+        """Return fresh weights, the same for a seed (`architectures.initial`)."""
         rng = np.random.default_rng(seed)
-        weights: Weights = {}
-        for name, variable in zip(self._names, self._model.weights, strict=True):
-            shape = tuple(variable.shape)
-            if name.endswith("/kernel"):
-                gain = 1.0 if name.startswith("head/") else 2.0
-                weights[name] = rng.normal(0.0, math.sqrt(gain / math.prod(shape[:-1])), shape).astype(np.float32)
-            else:
-                weights[name] = np.full(shape, float(name.endswith("/gamma")), np.float32)
-        return weights
+        shapes = {name: tuple(v.shape) for name, v in zip(self._names, self._model.weights, strict=True)}
+        return architectures.initial(self.architecture, shapes, rng)
 
     def fit(
         self,
@@ -158,6 +160,7 @@ class Trainer:
         labels: NDArray[np.int64],
         options: TrainingOptions,
         *,
+        early_stopping: EarlyStopping | None = None,
         should_stop: ShouldStop = lambda: False,
         progress: Progress = lambda _done, _total, _loss: None,
     ) -> tuple[Weights, TrainingReport]:
@@ -168,50 +171,80 @@ class Trainer:
             images: uint8 [n, s, s, 3], preprocessed, n >= 1.
             labels: class indices [n].
             options: see `TrainingOptions`.
+            early_stopping: for trainings in one place; federated rounds are watched by their summed figures.
             should_stop: asked before each step.
             progress: called after each step with (steps done, steps in all, mean loss of this epoch).
 
         Raises:
             CheckpointRefused: `weights` are of another architecture or not finite.
-            ValueError: images or labels do not fit the study, or the loss is no longer finite.
+            ValueError: images, labels or class weights do not fit the study, or the loss is no longer finite.
         """
         self._check_images(images, labels)
+        if len(options.class_weights) not in {0, len(self.study.classes)}:
+            raise ValueError(f"expected a weight for each of {len(self.study.classes)} classes")
         self._load(weights)
         network, optimizer = self._solver(options)
-        rng = np.random.default_rng(options.seed)
         per_epoch = math.ceil(len(labels) / options.batch)
         total = options.epochs * per_epoch
-        eye = np.eye(len(self.study.classes), dtype=np.float32)
-        targets = eye * (1 - options.label_smoothing) + options.label_smoothing / len(eye)
-        done, mean = 0, math.nan
-        for _epoch in range(options.epochs):
-            losses: list[float] = []
-            order = np.resize(rng.permutation(len(labels)), per_epoch * options.batch)
-            for chosen in order.reshape(per_epoch, options.batch):
+        mean = RunningMean(list(weights.values()), options.averaging) if options.averaging else None
+        best = _Best()
+        losses: list[float] = []
+
+        def result(done: int, *, stopped: bool = False) -> tuple[Weights, TrainingReport]:
+            last = dict(zip(self._names, mean.value, strict=True)) if mean else self._snapshot()
+            loss = float(np.mean(losses)) if losses else math.nan
+            report = TrainingReport(images=len(labels), steps=done, loss=loss, stopped=stopped, epochs=best.epochs)
+            return best.weights or last, report
+
+        features = self._model.outputs[2].shape[-1]
+        drawn = batches(self._inputs.drawing(images, options), labels, options, len(self.study.classes), features)
+        with closing(ahead(drawn)) as prepared:
+            for done, batch in enumerate(prepared, 1):
                 if should_stop():
-                    return self._snapshot(), TrainingReport(images=len(labels), steps=done, loss=mean, stopped=True)
-                optimizer.learning_rate = learning_rate(options, done, per_epoch=per_epoch)
-                batch = training_batch(images[chosen], rng, augment=options.augment)
-                losses.append(float(network.train_on_batch(batch, targets[labels[chosen]])))
-                done, mean = done + 1, float(np.mean(losses))
-                if not math.isfinite(mean):
-                    raise ValueError("the loss is no longer finite; lower the learning rate")
+                    return result(done - 1, stopped=True)
+                if done % per_epoch == 1 % per_epoch:
+                    losses.clear()
+                optimizer.learning_rate = learning_rate(options, done - 1, per_epoch=per_epoch)
+                loss = network.train_on_batch(batch.inputs, batch.targets, sample_weight=batch.counts)
+                losses.append(float(loss))
                 network.reset_metrics()
-                progress(done, total, mean)
-        return self._snapshot(), TrainingReport(images=len(labels), steps=done, loss=mean, stopped=False)
+                if not math.isfinite(losses[-1]):
+                    raise ValueError("the loss is no longer finite; lower the learning rate")
+                if mean and done % AVERAGE_EVERY == 0:
+                    mean.add(self._model.get_weights(), steps=AVERAGE_EVERY)
+                progress(done, total, float(np.mean(losses)))
+                if early_stopping and done % per_epoch == 0:
+                    best = self._better(best, done // per_epoch, early_stopping, mean)
+                    if done // per_epoch - best.epochs >= early_stopping.patience:
+                        return result(done)
+        return result(total)
+
+    def _better(self, best: "_Best", epochs: int, part: EarlyStopping, mean: "RunningMean | None") -> "_Best":
+        """Return `best`, or the present weights if their loss on the validation part is lower; training goes on."""
+        present = self._snapshot()
+        weights = dict(zip(self._names, mean.value, strict=True)) if mean else present
+        sums = self.evaluate(weights, part.images, part.labels)
+        self._load(present)
+        loss = float(sums[1] / sums[0])
+        return _Best(loss=loss, epochs=epochs, weights=weights) if loss < best.loss else best
 
     def logits(self, weights: Weights, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return logits float32 [n, classes] for preprocessed images uint8 [n, s, s, 3].
+        """Return logits float32 [n, classes] for preprocessed images uint8 [n, s, s, 3], as the exported model does.
+
+        That is: with weights rounded to float16 where the export rounds them, and as the mean over the turned and
+        mirrored images where the study asks for it (`core.learning.orientations`).
 
         Raises:
             CheckpointRefused: `weights` are of another architecture or not finite.
         """
-        self._load(weights)
+        self._load(rounded_to_half(weights) if self._trunk else weights)
+        turns = self.study.orientations
         parts = [np.zeros((0, len(self.study.classes)), np.float32)]
         for start in range(0, len(images), EVALUATION_BATCH):
             piece = images[start : start + EVALUATION_BATCH]
             full = np.resize(piece, (EVALUATION_BATCH, *piece.shape[1:]))
-            parts.append(np.asarray(self._logits.predict_on_batch(normalise(full)))[: len(piece)])
+            turned = [self._logits.predict_on_batch(self._inputs.plain(turn(full, way))) for way in range(turns)]
+            parts.append(np.mean(turned, axis=0)[: len(piece)])
         return np.concatenate(parts)
 
     def evaluate(self, weights: Weights, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Vector:
@@ -248,27 +281,13 @@ class Trainer:
             raise ValueError(f"labels must be class indices below {len(self.study.classes)}")
 
 
-def training_batch(images: NDArray[np.uint8], rng: np.random.Generator, *, augment: bool) -> NDArray[np.float32]:
-    """Return images, uint8 [n, s, s, 3], as the network sees them in training: float32 in 0..1, augmented if asked."""
-    return recolour(normalise(turn(images, rng)), rng) if augment else normalise(images)
+@dataclass(frozen=True, kw_only=True)
+class _Best:
+    """The weights with the lowest loss on the validation part, and after how many epochs; none yet at first."""
 
-
-def learning_rate(options: TrainingOptions, step: int, *, per_epoch: int) -> float:
-    """Return the learning rate of a step of this call.
-
-    A half cosine over the whole training (Loshchilov and Hutter 2017), so that rounds of three epochs follow the
-    same curve as one training of fifteen; each fresh start of Adam warms up for at most 20 steps.
-    """
-    planned = max(options.planned_epochs, options.first_epoch + options.epochs) * per_epoch
-    position = options.first_epoch * per_epoch + step
-    warm_up = min(1.0, (step + 1) / min(20, per_epoch))
-    return options.learning_rate * warm_up * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * position / planned)))
-
-
-def _smoothed_cross_entropy() -> Any:
-    import keras  # noqa: PLC0415
-
-    return keras.losses.CategoricalCrossentropy(from_logits=True)
+    loss: float = math.inf
+    epochs: int = 0
+    weights: Weights = field(default_factory=dict)
 
 
 def _limit_threads(threads: int) -> None:

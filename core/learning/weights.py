@@ -41,6 +41,11 @@ def check_weights(weights: Weights, like: Weights) -> None:
         raise CheckpointRefused("the weights are not finite")
 
 
+def rounded_to_half(weights: Weights) -> Weights:
+    """Return the weights rounded to what float16 holds, still float32."""
+    return {name: array.astype(np.float16).astype(np.float32) for name, array in weights.items()}
+
+
 def encode_weights(weights: Weights, metadata: Mapping[str, str]) -> bytes:
     """Return the weights and `metadata` in the safetensors format; keys must not start with ``hemaseal.``."""
     return encode_arrays({name: np.asarray(array, np.float32) for name, array in weights.items()}, metadata)

@@ -106,8 +106,7 @@ def test_nodes_rounds_and_strengths_share_one_compiled_step(
     trainer = Trainer(DEFAULT_ARCHITECTURE, SMALL, jit=False)
     strong = replace(OPTIONS, epochs=1, proximal=1.0)
     trainer.fit(trainer.initial(0), *cells, strong)
-    assert trainer._proximal is not None
-    _, optimizer = trainer._proximal
+    ((_, optimizer),) = trainer._solvers.values()
     traced: list[int] = []
     monkeypatch.setattr(optimizer, "apply", lambda *_arguments: traced.append(1))
     trainer.fit(trainer.initial(1), *cells, replace(strong, proximal=0.01, seed=9, first_epoch=3, planned_epochs=6))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.imaging.preprocess import normalise
 from core.learning.architectures import DEFAULT_ARCHITECTURE
 from core.learning.example_gradients import check_chain, gradients_by_example
 from core.learning.metric_sums import summarise
@@ -23,7 +24,7 @@ from core.learning.private_training import (
 )
 from core.learning.run_choices import PrivacyOptions, PrivateWeights
 from core.learning.secret_draws import SecretDraws
-from core.learning.training import TrainingOptions, training_batch
+from core.learning.training import TrainingOptions
 from core.learning.weights import Weights, sha256_of
 from core.studies import LEUKEMIA
 
@@ -53,7 +54,7 @@ def clipped_sum(
     sums = [np.zeros(variable.shape, np.float32) for variable in trainer._steps(PrivateWeights.ALL).variables]
     for load in pack(units):
         rows, mix = lay_out(load)
-        batch = training_batch(images[rows], np.random.default_rng(0), augment=False)
+        batch = normalise(images[rows])
         sums = trainer._steps(PrivateWeights.ALL).add_clipped(
             sums, batch, np.eye(2, dtype=np.float32)[labels[rows]], mix, clip
         )
@@ -172,7 +173,7 @@ def test_the_noise_has_its_stated_deviation(
     monkeypatch.setattr(
         trainer._steps(PrivateWeights.ALL),
         "descend",
-        lambda gradients, *_: seen.append(np.concatenate([*map(np.ravel, gradients)])),
+        lambda _optimizer, gradients, *_: seen.append(np.concatenate([*map(np.ravel, gradients)])),
     )
     privacy = PrivacyOptions(noise_multiplier=3.0, clip_norm=0.01, sampling_rate=0.25)
 

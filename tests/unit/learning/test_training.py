@@ -1,6 +1,7 @@
 """Training of a real, small network: what goes in stays as it was, what comes out is better, and it ends when asked."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ from ai_edge_litert.interpreter import Interpreter
 from core.errors import CheckpointRefused
 from core.imaging.preprocess import normalise
 from core.learning.architectures import ARCHITECTURES, DEFAULT_ARCHITECTURE, build
-from core.learning.augment import recolour, turn
+from core.learning.batches import RunningMean
 from core.learning.export import TOLERANCE, export_litert
 from core.learning.metric_sums import length_of, summarise
-from core.learning.training import Trainer, TrainingOptions, learning_rate
+from core.learning.orientations import turn
+from core.learning.training import EarlyStopping, Trainer, TrainingOptions, learning_rate
+from core.learning.training_options import PRESETS, Schedule, balanced_weights
 from core.learning.weights import sha256_of
 from core.studies import LEUKEMIA
 
@@ -156,13 +159,103 @@ def test_litert_answers_like_keras(trainer: Trainer, cells: tuple[np.ndarray, np
         export_litert(weights, DEFAULT_ARCHITECTURE, SMALL)
 
 
-def test_turning_only_moves_pixels_and_recolouring_stays_in_range() -> None:
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (16, 8, 8, 3), np.uint8)
-    turned = turn(images, rng)
-    assert not np.array_equal(turned, images)
-    for before, after in zip(images, turned, strict=True):
-        assert sorted(map(tuple, before.reshape(-1, 3))) == sorted(map(tuple, after.reshape(-1, 3)))
-    batch = recolour((images / 255).astype(np.float32), rng)
-    assert batch.min() >= 0
-    assert batch.max() <= 1
+def test_dropout_changes_training_and_not_the_answers(trainer: Trainer, cells: tuple[np.ndarray, np.ndarray]) -> None:
+    options = TrainingOptions(epochs=2, batch=16, augment=False)
+    with_all, _ = trainer.fit(trainer.initial(0), *cells, options)
+    with_some, _ = trainer.fit(trainer.initial(0), *cells, replace(options, dropout=0.5))
+    nearly_none, _ = trainer.fit(trainer.initial(0), *cells, replace(options, dropout=1e-9))
+    assert np.abs(with_all["head/kernel"] - with_some["head/kernel"]).max() > 1e-3
+    np.testing.assert_allclose(nearly_none["head/kernel"], with_all["head/kernel"], atol=1e-3)
+    np.testing.assert_array_equal(trainer.logits(with_some, cells[0]), trainer.logits(with_some, cells[0]))
+
+
+def test_the_running_mean_lies_between_its_weights_and_forgets_its_start() -> None:
+    mean = RunningMean([np.zeros(2, np.float32)], 0.9)
+    mean.add([np.ones(2, np.float32)], steps=4)
+    (early,) = mean.value
+    assert (early > 0.5).all()
+    assert (early < 1).all()
+    for _ in range(30):
+        mean.add([np.ones(2, np.float32)], steps=4)
+    np.testing.assert_allclose(mean.value[0], 1, atol=1e-3)
+
+
+def test_averaged_weights_are_not_the_last_ones_but_answer_alike(
+    trainer: Trainer, cells: tuple[np.ndarray, np.ndarray]
+) -> None:
+    options = TrainingOptions(epochs=4, batch=16, seed=1)
+    last, _ = trainer.fit(trainer.initial(0), *cells, options)
+    averaged, _ = trainer.fit(trainer.initial(0), *cells, replace(options, averaging=0.8))
+    assert sha256_of(last) != sha256_of(averaged)
+    assert summarise(trainer.evaluate(averaged, *cells), SMALL).auc > 0.95
+
+
+def test_class_weights_make_a_rare_class_heard(trainer: Trainer, cells: tuple[np.ndarray, np.ndarray]) -> None:
+    images, labels = cells
+    chosen = np.concatenate([np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)[:3]])
+    rare = images[chosen], labels[chosen]
+    counts = np.bincount(rare[1])
+    options = TrainingOptions(epochs=1, batch=16, learning_rate=2e-4, augment=False)
+    plain, _ = trainer.fit(trainer.initial(0), *rare, options)
+    weighed, _ = trainer.fit(
+        trainer.initial(0), *rare, replace(options, class_weights=balanced_weights(counts.tolist()))
+    )
+    towards_rare = [np.diff(trainer.logits(weights, images)).mean() for weights in (plain, weighed)]
+    assert towards_rare[1] > towards_rare[0]
+    with pytest.raises(ValueError, match="weight for each"):
+        trainer.fit(plain, *rare, replace(options, class_weights=(1.0,)))
+
+
+def test_balanced_weights_have_mean_one_over_the_images() -> None:
+    counts = (10, 30, 60)
+    for strength in (0.0, 0.5, 1.0):
+        weights = balanced_weights(counts, strength=strength)
+        assert np.dot(weights, counts) == pytest.approx(sum(counts))
+    assert balanced_weights(counts, strength=0.0) == (1, 1, 1)
+    assert np.ptp(np.multiply(balanced_weights(counts), counts)) == pytest.approx(0)
+    with pytest.raises(ValueError, match="every class"):
+        balanced_weights((3, 0))
+
+
+def test_early_stopping_hands_back_the_epoch_that_did_best_on_other_patients(
+    trainer: Trainer, cells: tuple[np.ndarray, np.ndarray]
+) -> None:
+    images, labels = cells
+    part = EarlyStopping(images=images[60:], labels=1 - labels[60:], patience=2)  # gets worse as the cells are learned
+    options = TrainingOptions(epochs=20, batch=16, schedule=Schedule.CONSTANT, augment=False)
+    weights, report = trainer.fit(trainer.initial(0), images[:60], labels[:60], options, early_stopping=part)
+    per_epoch = 4
+    assert report.steps == (report.epochs + 2) * per_epoch < 20 * per_epoch
+    straight, _ = trainer.fit(trainer.initial(0), images[:60], labels[:60], replace(options, epochs=report.epochs))
+    for name, array in weights.items():
+        np.testing.assert_allclose(array, straight[name], atol=1e-5)
+
+
+def test_options_come_back_from_json_as_they_were() -> None:
+    for preset in PRESETS.values():
+        options = replace(preset.training, class_weights=(0.5, 1.5))
+        assert TrainingOptions(**json.loads(json.dumps(asdict(options)))) == options
+
+
+def test_the_papers_preset_keeps_its_learning_rate() -> None:
+    paper = PRESETS["paper"].training
+    assert (paper.batch, paper.epochs, paper.dropout) == (32, 100, 0.30)
+    assert {learning_rate(paper, step, per_epoch=10) for step in (0, 5, 999)} == {0.001}
+
+
+def test_answers_averaged_over_orientations_do_not_depend_on_how_a_picture_lies(
+    cells: tuple[np.ndarray, np.ndarray],
+) -> None:
+    study = replace(SMALL, orientations=8)
+    turning = Trainer(DEFAULT_ARCHITECTURE, study, jit=False)
+    weights = turning.initial(2)
+    images = cells[0][:4]
+    straight = turning.logits(weights, images)
+    for way in range(8):
+        np.testing.assert_allclose(turning.logits(weights, turn(images, way)), straight, atol=1e-5)
+    runner = Interpreter(model_content=export_litert(weights, DEFAULT_ARCHITECTURE, study)).get_signature_runner()
+    for image, logits in zip(images, straight, strict=True):
+        answer = runner(image=normalise(image[None]))
+        np.testing.assert_allclose(answer["logits"][0], logits, atol=10 * TOLERANCE)
+        turned = runner(image=normalise(turn(image[None], 5)))  # a map of the turned picture is the turned map
+        np.testing.assert_allclose(turned["cam"], turn(answer["cam"], 5), atol=10 * TOLERANCE)

@@ -1,22 +1,13 @@
-"""The registry of network architectures; written with `keras.ops` only, so that any Keras backend can train them.
+"""Convolutional networks with group normalisation, made to be trained from nothing on two cores."""
 
-An architecture is a function of the input size and the number of classes. Its model has three outputs:
-logits float32 [n, classes], class activation map float32 [n, h, w, classes] and features float32 [n, f]. The head is
-one Dense layer applied at every position of the last feature map, and the logits are the mean of its answers, so
-that the map shows exactly the numbers that made the decision (Zhou et al. 2016, equation 2).
-"""
-
-from collections.abc import Callable
 from typing import Any
-
-Builder = Callable[[int, int], Any]
 
 GROUPS = 8
 """Channels are normalised in groups of one image (Wu and He 2018): nothing is shared between images of a batch, so
 averaging over hospitals with different data does no harm, unlike batch statistics."""
 
 
-def _groupnorm_small(input_size: int, classes: int) -> Any:
+def groupnorm_small(input_size: int, classes: int) -> Any:
     """Stride-2 stem, then three stages (convolution of stride 2, convolution) with 32, 64 and 128 filters.
 
     A stride-2 convolution with padding "same" looks half a step to the lower right: output i is centred on input
@@ -42,28 +33,3 @@ def _groupnorm_small(input_size: int, classes: int) -> Any:
     cam = keras.layers.Dense(classes, name="head")(x)
     logits = keras.layers.GlobalAveragePooling2D(name="logits")(cam)
     return keras.Model(image, [logits, cam, features], name="groupnorm-small")
-
-
-ARCHITECTURES: dict[str, Builder] = {"groupnorm-small": _groupnorm_small}
-DEFAULT_ARCHITECTURE = "groupnorm-small"
-
-
-def build(name: str, *, input_size: int, classes: int) -> Any:
-    """Return a new, untrained `keras.Model`.
-
-    Args:
-        name: a key of `ARCHITECTURES`.
-        input_size: side of the square input in pixels; the input is float32 [n, side, side, 3] in 0..1.
-        classes: number of classes.
-
-    Returns:
-        A model with the outputs (logits [n, classes], cam [n, h, w, classes], features [n, f]), all float32.
-
-    Raises:
-        ValueError: unknown name, or sizes that cannot be built.
-    """
-    if name not in ARCHITECTURES:
-        raise ValueError(f"unknown architecture {name!r}; known are {sorted(ARCHITECTURES)}")
-    if input_size < 16 or classes < 2:  # noqa: PLR2004  four halvings of 16 leave one position; one class decides nothing
-        raise ValueError(f"input_size must be at least 16 and classes at least 2, got {input_size} and {classes}")
-    return ARCHITECTURES[name](input_size, classes)
