@@ -6,17 +6,30 @@ Every text says whose word it is (the program's or a doctor's) and what happens 
 from dataclasses import dataclass
 
 from core.services.case_reading import ListedCase
-from core.services.case_records import CaseView, Outcome
+from core.services.case_records import CaseSummary, CaseView, Outcome
 from core.services.review_records import Decision, ReviewView
+from core.studies import Subject
 
 FEELING_UNWELL = (
     "Nobody watches this page around the clock. If you feel unwell, please contact a doctor directly "
     "and do not wait for an answer here."
 )
 LIMITS = (
-    "The program looks at one picture of one cell. It is research software, not a medical device, "
+    "The program looks at pictures and knows nothing else about you. It is research software, not a medical device, "
     "and it cannot say whether somebody is ill or healthy."
 )
+
+SHOWN = {Subject.CELL: "this cell", Subject.FIELD: "this blood smear", Subject.SCAN: "this picture"}
+ONLY = {
+    Subject.CELL: "one cell of one sample",
+    Subject.FIELD: "one picture of one sample",
+    Subject.SCAN: "one picture",
+}
+TOGETHER = {
+    Subject.CELL: "your blood count and other tests",
+    Subject.FIELD: "your blood count and other tests",
+    Subject.SCAN: "how you feel and other tests",
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +50,7 @@ def words_for(entry: ListedCase) -> PlainText:
         return _reviewed(entry.review, case)
     if case.summary is None:
         return _out_of_reach(case) if entry.is_out_of_reach else _waiting(case)
-    return _preliminary(case.summary.outcome, case.care.name)
+    return _preliminary(case, case.summary)
 
 
 def _waiting(case: CaseView) -> PlainText:
@@ -60,20 +73,22 @@ def _out_of_reach(case: CaseView) -> PlainText:
     )
 
 
-def _preliminary(outcome: Outcome, hospital: str) -> PlainText:
+def _preliminary(case: CaseView, summary: CaseSummary) -> PlainText:
+    study, hospital = case.study, case.care.name
+    shown, outcome = SHOWN[study.subject], summary.outcome
     if outcome is Outcome.POSITIVE:
         return PlainText(
-            "The program would like a doctor to look at this cell.",
-            "It noticed features that it has learned to point out to specialists. This is not a diagnosis: "
-            "cells can look this way for many reasons, and only a doctor can say what it means for you.",
+            f"The program would like a doctor to look at {shown}.",
+            "It noticed features that it has learned to point out to specialists. This is not a diagnosis: a picture "
+            "can look this way for many reasons, and only a doctor can say what it means for you.",
             f"A doctor at {hospital} will look at your picture, and it is near the top of their list. "
             "You can choose a time to talk about it now.",
         )
     if outcome is Outcome.NEGATIVE:
         return PlainText(
-            "The program noticed nothing unusual in this cell.",
-            "It looks like a normal white blood cell to the program. One picture of one cell cannot rule anything "
-            "out, so this is a first look and not an all-clear.",
+            f"The program noticed nothing unusual in {shown}.",
+            f"It saw {study.classes[summary.label_index].plain}. But {ONLY[study.subject]} cannot rule anything out, "
+            "so this is a first look and not an all-clear.",
             f"A doctor at {hospital} will look at your picture too. You can choose a time if you would like to talk.",
         )
     return PlainText(
@@ -102,13 +117,13 @@ def _reviewed(review: ReviewView, case: CaseView) -> PlainText:
     if label.positive:
         return PlainText(
             f"A doctor has looked {again}at your picture and would like to talk with you.",
-            f"{view} sees {label.plain}. What that means can only be said together with your blood count "
-            "and other tests.",
+            f"{view} sees {label.plain}. What that means can only be said together with "
+            f"{TOGETHER[case.study.subject]}.",
             "Please choose a time with the doctor, who will explain the next steps.",
         )
     return PlainText(
-        f"A doctor has looked {again}at your picture and sees nothing unusual in this cell.",
-        f"{view} sees {label.plain}. It is still one cell of one sample.",
+        f"A doctor has looked {again}at your picture and sees nothing unusual in {SHOWN[case.study.subject]}.",
+        f"{view} sees {label.plain}. It is still {ONLY[case.study.subject]}.",
         "You need not do anything here. If you have questions, write to the doctor or choose a time to talk.",
     )
 

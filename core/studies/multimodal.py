@@ -16,7 +16,7 @@ STUDY = Study(
         ClassLabel(
             "no_finding",
             "No finding",
-            "a picture in which nothing stands out",
+            "nothing that stands out",
             "None of the five findings of this study, on chest X-ray or CT, brain MRI or breast ultrasound. Other "
             "findings, among them benign lumps of the breast, are not looked for.",
             positive=False,

@@ -9,7 +9,7 @@ from core.services.case_reading import ListedCase
 from core.services.case_records import CaseStatus, CaseSummary, CaseView, HospitalRef, Outcome
 from core.services.plain_words import FEELING_UNWELL, LIMITS, PlainText, words_for
 from core.services.review_records import Decision, ReviewView
-from core.studies import LEUKEMIA
+from core.studies import LEUKEMIA, STUDIES, Study
 
 AT = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 NORTH = HospitalRef("1", "north", "North Hospital", "Oslo")
@@ -20,12 +20,16 @@ PROMISING = re.compile(r"\bhealthy\b|nothing to worry|you are fine|guarantee|cer
 
 
 def entry(
-    outcome: Outcome | None, review: tuple[Decision, int | None] | None = None, *, amends: str | None = None
+    outcome: Outcome | None,
+    review: tuple[Decision, int | None] | None = None,
+    *,
+    amends: str | None = None,
+    study: Study = LEUKEMIA,
 ) -> ListedCase:
     summary = None if outcome is None else CaseSummary(outcome, int(outcome is not Outcome.NEGATIVE), 0.7, 0.7, 0.5)
     case = CaseView(
         id="0" * 32,
-        study=LEUKEMIA,
+        study=study,
         status=CaseStatus.WAITING if outcome is None else CaseStatus.ANSWERED,
         created_at=AT,
         answered_at=None,
@@ -66,9 +70,21 @@ SITUATIONS: dict[str, ListedCase] = {
 }
 
 
-@pytest.mark.parametrize("situation", SITUATIONS)
-def test_every_text_is_whole_calm_and_promises_nothing(situation: str) -> None:
-    words = words_for(SITUATIONS[situation])
+OTHERS = {
+    f"{study.name}: {label.name}, {outcome}": entry(outcome, (decision, index), study=study)
+    for study in STUDIES.values()
+    for index, label in enumerate(study.classes)
+    for outcome, decision in ((Outcome.UNCERTAIN, Decision.OVERRIDE), (Outcome.POSITIVE, Decision.AGREE))
+} | {
+    f"{study.name}: {outcome}": entry(outcome, study=study)
+    for study in STUDIES.values()
+    for outcome in (Outcome.POSITIVE, Outcome.NEGATIVE)
+}
+
+
+@pytest.mark.parametrize("listed", [*SITUATIONS.values(), *OTHERS.values()], ids=[*SITUATIONS, *OTHERS])
+def test_every_text_is_whole_calm_and_promises_nothing(listed: ListedCase) -> None:
+    words = words_for(listed)
     for text in (words.headline, words.meaning, words.next_step):
         assert text[0].isupper()
         assert text.endswith(".")
@@ -104,6 +120,15 @@ def test_it_says_whose_word_it_is() -> None:
     assert "again" in meaning("amended").headline
     assert "not a diagnosis" in meaning("positive").meaning
     assert "not an all-clear" in meaning("negative").meaning
+
+
+def test_what_is_looked_at_is_named_as_the_study_has_it() -> None:
+    headlines = {study.name: words_for(entry(Outcome.POSITIVE, study=study)).headline for study in STUDIES.values()}
+    for study, noun in (("leukemia", "cell"), ("leukemia_subtypes", "blood smear"), ("multimodal", "picture")):
+        assert headlines[study].endswith(f"look at this {noun}.")
+    scan = words_for(entry(Outcome.NEGATIVE, study=STUDIES["multimodal"])).meaning
+    assert "nothing that stands out" in scan
+    assert "cell" not in scan
 
 
 def test_the_standing_texts_say_where_help_is_and_what_this_is_not() -> None:
