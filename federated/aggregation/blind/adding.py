@@ -15,12 +15,12 @@ from federated.aggregation.blind.member import Words
 from federated.aggregation.blind.messages import (
     Departed,
     Dropped,
-    Share,
     UnmaskReply,
 )
 from federated.aggregation.blind.record import Record
-from federated.aggregation.blind.seeds import masks_left_over, share_context
+from federated.aggregation.blind.seeds import Share, ShareContexts, masks_left_over
 from federated.aggregation.blind.statements import (
+    SHA256_BYTES,
     Digest,
     Label,
     Sum,
@@ -61,6 +61,7 @@ class Adding(Intake):
         self._shares: dict[str, dict[int, bytes]] = {}
         self._seeds: dict[str, bytes] = {}
         self._keys: dict[str, MaskKey] = {}
+        self._contexts = ShareContexts(notary.study, header, label)
 
     def take_shares(self, party: str, reply: UnmaskReply, _message: Message) -> None:
         """Keep a member's shares, each checked against its dealer's commitment.
@@ -68,17 +69,19 @@ class Adding(Intake):
         Raises:
             Refused: with `SHARE`, a share is not the one that was dealt, of the wrong kind, or held back.
         """
-        dealers = {dealer for dealer in self._around(party) if party in self._dealt[dealer].holders}
+        dealers = {dealer for dealer in self._around(party) if self._dealt[dealer].of(party)}
         if set(reply.keys) | set(reply.seeds) != dealers - self._complaints[party]:
             raise Refused(FailureCode.SHARE)
         kinds = ((reply.keys, 0, False), (reply.seeds, 1, True))
         checked: list[tuple[str, bytes]] = []
-        for shares, kind, survived in kinds:
-            for dealer, share in shares.items():
-                if (dealer in self.survivors) is not survived:
-                    raise Refused(FailureCode.SHARE)
-                self._check_share(dealer, party, share, kind)
-                checked.append((dealer, share.value))
+        with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
+            for shares, kind, survived in kinds:
+                for dealer, data in shares.items():
+                    if (dealer in self.survivors) is not survived:
+                        raise Refused(FailureCode.SHARE)
+                    share = Share.of(data)
+                    self._check_share(dealer, party, share, kind)
+                    checked.append((dealer, share.value))
         for dealer, value in checked:
             self._shares.setdefault(dealer, {})[self._circle.points[party]] = value
 
@@ -86,14 +89,20 @@ class Adding(Intake):
         return set(self.dealings) & self._circle.closed(party)
 
     def _check_share(self, dealer: str, holder: str, share: Share, kind: int) -> None:
-        commitment = self._dealt[dealer].of(holder)[kind]
-        context = share_context(self._notary.study, dealer, holder, self._header, self._label)
+        commitment = self._dealt[dealer].of(holder)[kind * SHA256_BYTES : (kind + 1) * SHA256_BYTES]
         try:
-            with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
-                point = self._circle.points[holder]
-                shamir.check(share.value, commitment, salt=share.salt, point=point, context=context)
+            point, context = self._circle.points[holder], self._contexts.of(dealer, holder)
+            shamir.check(share.value, commitment, salt=share.salt, point=point, context=context)
         except SecurityError:
             raise Refused(FailureCode.SHARE) from None
+
+    def commitments_for(self, holder: str) -> dict[str, bytes]:
+        """Return who of a member's neighbours dealt, each with its commitments to that member's shares."""
+        return {
+            dealer: self._dealt[dealer].of(holder)
+            for dealer in self._circle.neighbours[holder]
+            if dealer in self.dealings
+        }
 
     def add(self) -> tuple[bytes, Attachment]:
         """Put the secrets together, take the masks off and add; returns the signed `Sum` and its bytes.

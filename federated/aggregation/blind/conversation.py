@@ -52,12 +52,12 @@ class Blind:
     def round(self, play: Play, model: GlobalModel) -> Conversation[GlobalModel]:
         """See `Aggregation.round`."""
         circle = circle_of(play.options, order=play.order, round_number=play.round)
-        upload = UploadRequest(dealings={}, boxes={}, model=model.wire.model_copy(update={"sealed": b""}))
+        upload = UploadRequest(commitments={}, boxes={}, model=model.wire.model_copy(update={"sealed": b""}))
         update = yield from Course(play, Label.UPDATE, circle).play(circle.parties, upload, sealed=model.wire)
         applied = yield from update.use(ApplyReply)
         agreed = largest_group({party: reply.weights_sha256 for party, reply in applied.items()})
         figures = yield from Course(play, Label.FIGURES, circle.figures).play(
-            tuple(agreed), UploadRequest(dealings={}, boxes={})
+            tuple(agreed), UploadRequest(commitments={}, boxes={})
         )
         tallied = yield from figures.use(LineageReply)
         return (yield from _sealed(play, tallied, members=tuple(update.adding.survivors)))

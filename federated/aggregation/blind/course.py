@@ -70,8 +70,12 @@ class Course:
         requests = {
             party: upload.model_copy(
                 update={
-                    "dealings": only(adding.dealings, circle.closed(party)),
-                    "boxes": {sender: reply.boxes[party] for sender, reply in dealt.items() if party in reply.boxes},
+                    "commitments": adding.commitments_for(party),
+                    "boxes": {
+                        dealer: dealt[dealer].boxes[party]
+                        for dealer in circle.neighbours[party]
+                        if dealer in dealt and party in dealt[dealer].boxes
+                    },
                 }
             )
             for party in dealt

@@ -4,7 +4,6 @@ Secure aggregation after Bonawitz et al. 2017 (the protocol against an active se
 al. 2020, with a group mask beside. The object lives for one attempt; nothing of it is stored.
 """
 
-import hashlib
 import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
@@ -14,16 +13,18 @@ from numpy.typing import NDArray
 
 from core.learning.run_events import FailureCode
 from federated.aggregation.blind.circle import Circle
-from federated.aggregation.blind.messages import Share
 from federated.aggregation.blind.seeds import (
+    Share,
+    ShareContexts,
     adds,
     group_mask_key,
     mask_info,
     own_mask_key,
     pair_info,
-    share_context,
 )
 from federated.aggregation.blind.statements import (
+    PAIR_BYTES,
+    SHA256_BYTES,
     Advert,
     Agreement,
     Dealing,
@@ -40,18 +41,16 @@ from federated.messages import Attachment, Header, PrivacyStatement
 from federated.notary import Notary
 from federated.timing import Task
 from security import shamir
-from security.encoding import decode, encode
 from security.errors import SecurityError
 from security.keystream import Masked, apply_masks, masked_blocks
 from security.masking import MaskKey, ShareBox, TransportKey
-from security.signing import claims_of
 
 Words = NDArray[Any]
 """A vector of a sum: uint32 or uint64."""
 
 S = TypeVar("S", bound=Statement)
-_SALT_BYTES = 16
 _SECRET_BYTES = 32
+_PAIR_HALF = shamir.SHARE_BYTES + shamir.SALT_BYTES
 
 
 class BlindMember:
@@ -88,7 +87,8 @@ class BlindMember:
         self._seed = secrets.token_bytes(_SECRET_BYTES)
         self._adverts: dict[str, Advert] = {}
         self._boxes: dict[str, ShareBox] = {}
-        self._dealings: dict[str, Dealing] = {}
+        self._dealers: set[str] = set()
+        self._contexts = ShareContexts(self._study, header, label)
         self._held: dict[str, tuple[Share, Share]] = {}
         self._upload_sha256 = b""
         self._stated: dict[str, bytes] = {}
@@ -126,7 +126,7 @@ class BlindMember:
         with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
             self._make_boxes()
             dealing, boxes = self._share_out(holders)
-        self._dealings[self._party] = dealing
+        self._dealers.add(self._party)
         return dealing.sign(self._notary, self.header, self.label), boxes
 
     def _make_boxes(self) -> None:
@@ -140,66 +140,61 @@ class BlindMember:
             shamir.split(secret, threshold=self.circle.share_threshold, points=points)
             for secret in (self._mask_key.scalar(), self._seed)
         )
-        commitments: dict[str, tuple[bytes, bytes]] = {}
-        pairs: dict[str, tuple[Share, Share]] = {}
-        for holder, point in zip(holders, points, strict=True):
-            context = share_context(self._study, self._party, holder, self.header, self.label)
-            pair = pairs[holder] = (
-                Share(value=of_key[point], salt=secrets.token_bytes(_SALT_BYTES)),
-                Share(value=of_seed[point], salt=secrets.token_bytes(_SALT_BYTES)),
-            )
-            commitments[holder] = (_commitment(pair[0], point, context), _commitment(pair[1], point, context))
-        self._held[self._party] = pairs.pop(self._party)
-        seed = seed_sha256(self._seed, place(self._study, self._party, self.header, self.label, "seed"))
-        dealing = Dealing.to(commitments, seed=seed)
-        name = hashlib.sha256(encode(dealing.model_dump())).digest()  # under the box's key as good as a signature
+        commitments: dict[str, bytes] = {}
         boxes: dict[str, bytes] = {}
-        for holder, pair in pairs.items():
-            plain = encode([name, *(field for share in pair for field in (share.value, share.salt))])
-            context = share_context(self._study, self._party, holder, self.header, self.label)
-            boxes[holder] = self._boxes[holder].seal(plain, context=context)
-        return dealing, boxes
+        salts = memoryview(secrets.token_bytes(2 * shamir.SALT_BYTES * len(holders)))
+        for number, (holder, point) in enumerate(zip(holders, points, strict=True)):
+            context = self._contexts.of(self._party, holder)
+            salt = bytes(salts[2 * shamir.SALT_BYTES * number :][: 2 * shamir.SALT_BYTES])
+            key = Share(of_key[point], salt[: shamir.SALT_BYTES])
+            seed = Share(of_seed[point], salt[shamir.SALT_BYTES :])
+            commitments[holder] = _commitment(key, point, context) + _commitment(seed, point, context)
+            if holder == self._party:
+                self._held[holder] = key, seed
+            else:
+                boxes[holder] = self._boxes[holder].seal(key.to_bytes() + seed.to_bytes(), context=context)
+        named = seed_sha256(self._seed, place(self._study, self._party, self.header, self.label, "seed"))
+        return Dealing.to(commitments, seed=named), boxes
 
-    def receive(self, dealings: Mapping[str, bytes], boxes: Mapping[str, bytes]) -> list[str]:
-        """Take over the neighbours' shares, each checked against what its dealer committed to.
+    def receive(self, commitments: Mapping[str, bytes], boxes: Mapping[str, bytes]) -> list[str]:
+        """Take over the neighbours' shares, each checked against the commitments that the coordinator will hold to.
 
         Returns the dealers whose shares are missing or wrong. They count as dealers all the same: others' shares open
-        their secrets, or nobody's do, so a dealer can stop a sum but cannot shut out a member of its choice.
+        their secrets, or nobody's do, so a dealer can stop a sum but cannot shut out a member of its choice. Nobody's
+        word is needed for who dealt: a mask with one that did not deal, if it can never be taken off, hides the more.
+
+        Args:
+            commitments: who dealt, each with its two commitments to this member's shares.
+            boxes: the encrypted shares, by dealer.
 
         Raises:
-            Refused: with `TOO_FEW`, too few neighbours dealt.
-            SecurityError: a dealing is not its party's.
+            Refused: with `TOO_FEW`, too few neighbours dealt; with `MESSAGE`, others than those that advertised.
         """
-        self._expect_neighbours(dealings)
+        if not set(commitments) <= set(self._adverts):
+            raise Refused(FailureCode.MESSAGE)
         wrong: list[str] = []
-        for party, envelope in dealings.items():
-            if party == self._party:
-                continue
-            if party not in self._adverts:
-                raise Refused(FailureCode.MESSAGE)
-            try:
-                with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
-                    self._dealings[party], self._held[party] = self._opened(party, envelope, boxes.get(party, b""))
-            except (SecurityError, Refused, ValueError, TypeError):
-                self._dealings[party] = self._read(Dealing, envelope, party)
-                wrong.append(party)
-        if len(self._dealings) < self.circle.share_threshold:
+        with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
+            for party, pair in commitments.items():
+                if party != self._party:
+                    self._dealers.add(party)
+                    try:
+                        self._held[party] = self._opened(party, pair, boxes.get(party, b""))
+                    except SecurityError:
+                        wrong.append(party)
+        if len(self._dealers) < self.circle.share_threshold:
             raise Refused(FailureCode.TOO_FEW)
         return wrong
 
-    def _opened(self, dealer: str, envelope: bytes, box: bytes) -> tuple[Dealing, tuple[Share, Share]]:
-        """Open a dealer's box; what it says of the dealing is the dealer's word, so that needs no signature here."""
-        context = share_context(self._study, dealer, self._party, self.header, self.label)
-        name, key, key_salt, seed, seed_salt = decode(self._boxes[dealer].open(box, context=context))
-        _, payload = claims_of(envelope)
-        if hashlib.sha256(payload).digest() != name:
-            raise SecurityError("another dealing than the one that the shares came with")
-        dealing = Dealing.parse(decode(payload))
-        pair = Share(value=key, salt=key_salt), Share(value=seed, salt=seed_salt)
-        for share, commitment in zip(pair, dealing.of(self._party), strict=True):
+    def _opened(self, dealer: str, commitments: bytes, box: bytes) -> tuple[Share, Share]:
+        context = self._contexts.of(dealer, self._party)
+        plain = self._boxes[dealer].open(box, context=context)
+        pair = Share.of(plain[:_PAIR_HALF]), Share.of(plain[_PAIR_HALF:])
+        if len(commitments) != PAIR_BYTES:
+            raise SecurityError("no commitments to these shares")
+        for share, commitment in zip(pair, (commitments[:SHA256_BYTES], commitments[SHA256_BYTES:]), strict=True):
             point = self.circle.points[self._party]
             shamir.check(share.value, commitment, salt=share.salt, point=point, context=context)
-        return dealing, pair
+        return pair
 
     def mask(
         self, words: Words, *, base_sha256: str, privacy: PrivacyStatement | None = None
@@ -214,7 +209,7 @@ class BlindMember:
         self.privacy = privacy
         self.base_sha256 = base_sha256
         with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
-            plus, minus = self._pair_masks(self._dealings)
+            plus, minus = self._pair_masks(self._dealers)
             apply_masks(words, plus=[*plus, self._group_mask], minus=minus)
             self.remaining = words
             own = own_mask_key(self._seed, self._study, self._party, self.header, self.label)
@@ -248,7 +243,7 @@ class BlindMember:
             not parties <= set(self.circle.parties)
             or len(parties) < self.circle.survivors_needed
             or len(around) < self.circle.share_threshold
-            or not around <= set(self._dealings)
+            or not around <= self._dealers
             or not self._upload_sha256
             or survivors.get(self._party) != self._upload_sha256
         ):
@@ -259,7 +254,7 @@ class BlindMember:
             self._notary, self.header, self.label
         )
 
-    def unmask(self, agreements: Mapping[str, bytes]) -> tuple[dict[str, Share], dict[str, Share]]:
+    def unmask(self, agreements: Mapping[str, bytes]) -> tuple[dict[str, bytes], dict[str, bytes]]:
         """Reveal shares: of survivors' seeds and of the mask keys of those who dropped out, never both of one member.
 
         Raises:
@@ -273,8 +268,8 @@ class BlindMember:
         if signers != set(agreements) or len(agreed) < self.circle.committee_needed:
             raise Refused(FailureCode.SURVIVORS)
         self.survivors = self._stated
-        seeds = {party: pair[1] for party, pair in self._held.items() if party in self.survivors}
-        keys = {party: pair[0] for party, pair in self._held.items() if party not in self.survivors}
+        seeds = {party: pair[1].to_bytes() for party, pair in self._held.items() if party in self.survivors}
+        keys = {party: pair[0].to_bytes() for party, pair in self._held.items() if party not in self.survivors}
         return seeds, keys
 
     def agreement(self, party: str, envelope: bytes) -> Agreement:
@@ -290,7 +285,7 @@ class BlindMember:
 
     def leave_pairs(self) -> None:
         """Take the masks with members that dropped out off `remaining`, which is then this member's term of the sum."""
-        dropped = set(self._dealings) - set(self.survivors)
+        dropped = self._dealers - set(self.survivors)
         if dropped:
             with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
                 plus, minus = self._pair_masks(dropped)

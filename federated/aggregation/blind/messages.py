@@ -49,13 +49,16 @@ class DealReply(Reply):
 
 
 class UploadRequest(Request):
-    """Hands out the neighbours' dealings and the shares for this node; asks for the masked vector.
+    """Hands out the shares for this node, with the commitments to them; asks for the masked vector.
+
+    `commitments` names the neighbours that dealt, each with its two commitments (of mask key and seed, SHA-256) to this
+    node's shares; `boxes` holds the encrypted shares of those that sent some.
 
     For updates the node trains from `model` first, whose sealed weights are the attachment where the node does not hold
     them yet; for figures it evaluates the weights that it has applied.
     """
 
-    dealings: dict[str, bytes]
+    commitments: dict[str, bytes]
     boxes: dict[str, bytes]
     model: Model | None = None
 
@@ -85,18 +88,14 @@ class UnmaskRequest(Request):
     agreements: dict[str, bytes]
 
 
-class Share(Request):
-    """A share of a secret and the salt of its commitment."""
-
-    value: bytes
-    salt: bytes
-
-
 class UnmaskReply(Reply):
-    """Shares by dealer: of the own-mask seed of survivors, of the mask key of those who dropped out."""
+    """Shares by dealer: of the own-mask seed of survivors, of the mask key of those who dropped out.
 
-    seeds: dict[str, Share]
-    keys: dict[str, Share]
+    Each is the share's value and then the salt of its commitment (`seeds.Share`).
+    """
+
+    seeds: dict[str, bytes]
+    keys: dict[str, bytes]
 
 
 class RevealRequest(Request):

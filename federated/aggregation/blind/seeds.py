@@ -3,10 +3,14 @@
 Every derivation binds study, run, round, attempt and sum, so that no mask is ever used twice.
 """
 
+import hashlib
 from collections.abc import Mapping
+from typing import NamedTuple, Self
 
 from federated.aggregation.blind.statements import Label, place
 from federated.messages import Header
+from security import shamir
+from security.encoding import framed
 from security.keys import hkdf
 from security.masking import MaskKey
 
@@ -27,9 +31,36 @@ def mask_info(study: str, header: Header, label: Label, base_sha256: str) -> byt
     return place(study, _MEMBERS, header, label, f"mask/{base_sha256}").encode()
 
 
-def share_context(study: str, dealer: str, holder: str, header: Header, label: Label) -> bytes:
-    """Return what the shares from `dealer` to `holder`, and the commitments to them, are bound to."""
-    return place(study, dealer, header, label, f"share/{holder}").encode()
+class ShareContexts:
+    """What the shares of one sum, and the commitments to them, are bound to: their place, dealer and holder."""
+
+    def __init__(self, study: str, header: Header, label: Label) -> None:
+        self._place = hashlib.sha256(place(study, _MEMBERS, header, label, "shares").encode()).digest()
+
+    def of(self, dealer: str, holder: str) -> bytes:
+        """Return the context of the shares from `dealer` to `holder`."""
+        return framed(self._place, dealer.encode(), holder.encode())
+
+
+class Share(NamedTuple):
+    """A share of a secret, with the salt of the commitment to it. They travel as their bytes, one after the other.
+
+    Attributes:
+        value: 33 bytes (`shamir.split`).
+        salt: 16 bytes.
+    """
+
+    value: bytes
+    salt: bytes
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """Read what travelled; what has another length meets no commitment."""
+        return cls(data[: shamir.SHARE_BYTES], data[shamir.SHARE_BYTES :])
+
+    def to_bytes(self) -> bytes:
+        """Return what travels."""
+        return self.value + self.salt
 
 
 def own_mask_key(seed: bytes, study: str, party: str, header: Header, label: Label) -> bytes:

@@ -6,6 +6,7 @@ A member reads others' statements only by `read`, which verifies signature, cert
 import hashlib
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Protocol, Self
 
 from pydantic import Field
@@ -35,7 +36,8 @@ class Checker(Protocol):
         ...
 
 
-_SHA256_BYTES = 32
+SHA256_BYTES = 32
+PAIR_BYTES = 2 * SHA256_BYTES
 
 
 class Label(StrEnum):
@@ -90,19 +92,18 @@ class Dealing(Statement):
     seed: Sha256
 
     @classmethod
-    def to(cls, pairs: Mapping[str, tuple[bytes, bytes]], *, seed: bytes) -> Self:
-        """Return the dealing with these commitments by holder."""
-        joined = b"".join(commitment for pair in pairs.values() for commitment in pair)
-        return cls(holders=list(pairs), commitments=joined, seed=seed)
+    def to(cls, pairs: Mapping[str, bytes], *, seed: bytes) -> Self:
+        """Return the dealing with these pairs of commitments by holder."""
+        return cls(holders=list(pairs), commitments=b"".join(pairs.values()), seed=seed)
 
-    def of(self, holder: str) -> tuple[bytes, bytes]:
-        """Return the commitments to a holder's shares; empty ones, which nothing meets, if it has none."""
-        try:
-            start = 2 * _SHA256_BYTES * self.holders.index(holder)
-        except ValueError:
-            return b"", b""
-        middle = start + _SHA256_BYTES
-        return self.commitments[start:middle], self.commitments[middle : middle + _SHA256_BYTES]
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {holder: place for place, holder in enumerate(self.holders)}
+
+    def of(self, holder: str) -> bytes:
+        """Return both commitments to a holder's shares, one after the other; empty, which nothing meets, without."""
+        start = PAIR_BYTES * self._places.get(holder, len(self.holders))
+        return self.commitments[start : start + PAIR_BYTES]
 
 
 class Upload(Statement):

@@ -158,7 +158,7 @@ class SumSteps:
 
     def _upload(self, errand: Errand, request: UploadRequest) -> Attached:
         member, _ = self._parts(errand, after=(self._steps.deal,))
-        wrong = member.receive(request.dealings, request.boxes)
+        wrong = member.receive(request.commitments, request.boxes)
         vector = self._vector(errand, request, member.circle)
         upload, attachment = member.mask(vector.words, base_sha256=vector.base_sha256, privacy=vector.privacy)
         self._last = errand.header.step

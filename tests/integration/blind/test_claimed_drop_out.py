@@ -21,12 +21,13 @@ from federated.aggregation.blind.intake import Intake
 from federated.aggregation.blind.member import BlindMember
 from federated.aggregation.blind.payload import update_encoding
 from federated.aggregation.blind.seeds import (
+    Share,
+    ShareContexts,
     adds,
     group_mask_key,
     mask_info,
     own_mask_key,
     pair_info,
-    share_context,
 )
 from federated.aggregation.blind.statements import Advert, Label, Upload
 from federated.messages import Header, Step
@@ -123,7 +124,7 @@ def loot(five_hospitals: Federation, monkeypatch: pytest.MonkeyPatch) -> Loot:
     adding = opened[0]
     assert set(adding._keys) == {SOUTH}
     revealed = [
-        share.value
+        Share.of(share).value
         for step in (Step.UNMASK, Step.FIGURES_UNMASK)
         for reply in cloud.replies(step).values()
         for share in (*reply.seeds.values(), *reply.keys.values())
@@ -185,8 +186,9 @@ def test_the_shares_that_went_through_the_cloud_open_with_nothing_that_it_holds(
     boxes = [(SOUTH, holder, box) for holder, box in dealt[SOUTH].boxes.items()]
     boxes += [(dealer, SOUTH, reply.boxes[SOUTH]) for dealer, reply in dealt.items() if SOUTH in reply.boxes]
     assert len(boxes) == 8
+    contexts = ShareContexts(LEUKEMIA.code, loot.header, Label.UPDATE)
     for dealer, holder, box in boxes:
-        context = share_context(LEUKEMIA.code, dealer, holder, loot.header, Label.UPDATE)
+        context = contexts.of(dealer, holder)
         other = holder if dealer == SOUTH else dealer
         for key in (loot.advert(other).transport_key, loot.advert(other).mask_key):
             for side in (posing.box(key, info=info), TransportKey(scalar).box(key, info=b"")):
@@ -195,6 +197,6 @@ def test_the_shares_that_went_through_the_cloud_open_with_nothing_that_it_holds(
         for secret in [*loot.secrets, loot.group_mask()]:
             with pytest.raises(InvalidTag):
                 AESGCM(secret[-KEY_BYTES:]).decrypt(box[:NONCE_BYTES], box[NONCE_BYTES:], context)
-    context = share_context(LEUKEMIA.code, EAST, SOUTH, loot.header, Label.UPDATE)
+    context = contexts.of(EAST, SOUTH)
     opened = loot.spied._boxes[EAST].open(dealt[EAST].boxes[SOUTH], context=context)
     assert loot.spied._held[EAST][1].value in opened, "the control: with south's transport key they open"

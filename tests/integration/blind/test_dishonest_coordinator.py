@@ -210,8 +210,8 @@ def test_a_node_from_which_a_survivors_dealing_was_kept_does_not_sign(cloud: Clo
 
     def withheld(party: str, body: blind.UploadRequest, attachment: bytes) -> tuple[Wire, bytes]:
         if party == WEST:
-            dealings = {name: dealing for name, dealing in body.dealings.items() if name != EAST}
-            body = body.model_copy(update={"dealings": dealings})
+            dealers = {name: pair for name, pair in body.commitments.items() if name != EAST}
+            body = body.model_copy(update={"commitments": dealers})
         return body, attachment
 
     cloud.asking[Step.UPLOAD] = withheld
@@ -221,9 +221,35 @@ def test_a_node_from_which_a_survivors_dealing_was_kept_does_not_sign(cloud: Clo
     assert len(cloud.federation.store.models) == 1
 
 
+@pytest.mark.parametrize("instead", [bytes(64), b"", bytes(32)])
+def test_a_node_that_gets_false_commitments_to_its_shares_says_so_and_is_not_shut_out(
+    cloud: Cloud, instead: bytes
+) -> None:
+    """Nobody signs for them towards a holder: with false ones the cloud loses shares that it needs itself."""
+
+    def false(party: str, body: blind.UploadRequest, attachment: bytes) -> tuple[Wire, bytes]:
+        if party == WEST:
+            body = body.model_copy(update={"commitments": {**body.commitments, EAST: instead}})
+        return body, attachment
+
+    cloud.asking[Step.UPLOAD] = false
+    assert cloud.play() == "finished", cloud.federation.store.reason
+    assert cloud.replies(Step.UPLOAD)[WEST].refused == {EAST: "share"}
+    assert EAST not in cloud.replies(Step.UNMASK)[WEST].seeds
+
+
+def test_a_dealer_that_never_advertised_is_refused(cloud: Cloud) -> None:
+    cloud.asking[Step.UPLOAD] = lambda _party, body, attachment: (
+        body.model_copy(update={"commitments": {**body.commitments, "stranger.training": bytes(64)}}),
+        attachment,
+    )
+    assert cloud.play() == "failed"
+    assert set(cloud.refusals(Step.UPLOAD).values()) == {"message"}
+
+
 def test_a_node_that_was_given_too_few_neighbours_uploads_nothing(cloud: Cloud) -> None:
-    cloud.asking[Step.UPLOAD] = lambda party, body, attachment: (
-        body.model_copy(update={"dealings": {name: body.dealings[name] for name in (party, EAST, NORTH)[:2]}}),
+    cloud.asking[Step.UPLOAD] = lambda _party, body, attachment: (
+        body.model_copy(update={"commitments": dict([*body.commitments.items()][:1])}),
         attachment,
     )
     assert cloud.play() == "failed"

@@ -12,6 +12,7 @@ from core.learning.weights import Weights
 from core.studies import LEUKEMIA
 from federated.aggregation.blind import messages as blind
 from federated.aggregation.blind.member import BlindMember
+from federated.aggregation.blind.seeds import Share
 from federated.aggregation.blind.statements import Advert, Digest, Upload, encoded, seed_sha256
 from federated.aggregation.server import ServerState
 from federated.checkpoints import seal_state
@@ -34,25 +35,28 @@ def lying(change: Callable[[Wire, bytes], tuple[Wire, bytes]], *liars: str) -> H
 # --- shares --------------------------------------------------------------------------------------------------------
 
 
-def spoilt_value(share: blind.Share) -> blind.Share:
+def spoilt_value(share: bytes) -> bytes:
     """A share with one bit turned."""
-    return share.model_copy(update={"value": bytes([share.value[0], share.value[1] ^ 1]) + share.value[2:]})
+    return bytes([share[0], share[1] ^ 1]) + share[2:]
 
 
-def other_salt(share: blind.Share) -> blind.Share:
+def other_salt(share: bytes) -> bytes:
     """A share with another salt."""
-    return share.model_copy(update={"salt": bytes(16)})
+    return Share.of(share)._replace(salt=bytes(16)).to_bytes()
 
 
-def short(share: blind.Share) -> blind.Share:
+def short(share: bytes) -> bytes:
     """A share that is too short."""
-    return share.model_copy(update={"value": share.value[:-1]})
+    return share[1:]
 
 
-@pytest.mark.parametrize("spoil", [spoilt_value, other_salt, short])
-def test_a_corrupted_share_is_found_and_its_holder_is_blamed(
-    cloud: Cloud, spoil: Callable[[blind.Share], blind.Share]
-) -> None:
+def empty(_share: bytes) -> bytes:
+    """No share at all."""
+    return b""
+
+
+@pytest.mark.parametrize("spoil", [spoilt_value, other_salt, short, empty])
+def test_a_corrupted_share_is_found_and_its_holder_is_blamed(cloud: Cloud, spoil: Callable[[bytes], bytes]) -> None:
     def corrupt(body: blind.UnmaskReply, attachment: bytes) -> tuple[Wire, bytes]:
         return body.model_copy(update={"seeds": {**body.seeds, EAST: spoil(body.seeds[EAST])}}), attachment
 

@@ -255,9 +255,9 @@ def test_a_statement_that_another_member_signed_is_not_taken_for_this_ones(cloud
     assert cloud.failures(step) == {SOUTH: "member-refused"}
 
 
-@pytest.mark.parametrize("step", [Step.DEAL, Step.UPLOAD, Step.APPLY])
+@pytest.mark.parametrize("step", [Step.DEAL, Step.APPLY])
 def test_a_statement_of_another_sum_or_attempt_is_refused_by_the_nodes(cloud: Cloud, step: Step) -> None:
-    name, kind = {"deal": ("adverts", Advert), "upload": ("dealings", None), "apply": ("digests", None)}[step]
+    name, kind = {"deal": ("adverts", Advert), "apply": ("digests", None)}[step]
     old: dict[str, bytes] = {}
     first = fresh(cloud.federation)
     assert first.play() == "finished"

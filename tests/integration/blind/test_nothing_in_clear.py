@@ -14,7 +14,7 @@ from core.studies import LEUKEMIA
 from federated.aggregation.blind.adding import Adding
 from federated.aggregation.blind.member import BlindMember
 from federated.aggregation.blind.payload import decode_update, figures_encoding, update_encoding
-from federated.aggregation.blind.seeds import group_mask_key
+from federated.aggregation.blind.seeds import Share, group_mask_key
 from federated.aggregation.blind.statements import Label
 from federated.failures import Refused
 from federated.messages import Attachment, Step
@@ -92,7 +92,11 @@ def test_the_cloud_cannot_read_the_sum_with_anything_that_it_holds_and_a_member_
         *(briefing.group[at : at + 32] for at in range(0, len(briefing.group) - 32, 16)),
         *adding._seeds.values(),
         *(reply.coin for reply in cloud.replies(Step.REVEAL).values()),
-        *(share.value[-32:] for reply in cloud.replies(Step.UNMASK).values() for share in reply.seeds.values()),
+        *(
+            Share.of(share).value[-32:]
+            for reply in cloud.replies(Step.UNMASK).values()
+            for share in reply.seeds.values()
+        ),
     ]
     for secret in known:
         for key in (secret, group_mask_key(secret, LEUKEMIA.code, adding._header, label)):

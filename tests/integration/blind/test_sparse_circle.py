@@ -70,7 +70,7 @@ def test_nobody_hears_of_more_than_its_neighbours_and_the_committee(cloud: Cloud
     circle = cloud.circle()
     assert {len(around) for around in circle.neighbours.values()} == {DEGREE}
     for party, request in cloud.requests(Step.UPLOAD).items():
-        assert set(request.dealings) == circle.closed(party)
+        assert set(request.commitments) == set(request.boxes) == set(circle.neighbours[party])
     for request in cloud.requests(Step.UNMASK).values():
         assert set(request.agreements) <= set(circle.committee)
         assert len(request.agreements) >= circle.committee_needed
