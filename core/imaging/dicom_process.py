@@ -24,7 +24,7 @@ from core.errors import HemaSealError, ImageBroken, ImageTooLarge, ImageTypeRefu
 
 CPU_SECONDS: Final = 4.0  # for one file; 24 megapixels of JPEG 2000 take about 2
 WALL_SECONDS: Final = 30.0  # where other processes take the processor's time
-MEMORY_BYTES: Final = 256 * 2**20  # beyond what the child needs before its first file
+MEMORY_BYTES: Final = 224 * 2**20  # beyond what the child needs before its first file
 _ROOT = Path(__file__).resolve().parents[2]
 _LENGTHS = struct.Struct("<II")
 _ERRORS = {error.code: error for error in (ImageBroken, ImageTooLarge, ImageTypeRefused)}
