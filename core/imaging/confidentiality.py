@@ -37,7 +37,8 @@ _LISTS = {
 _FIRST_GROUP = 0x0008
 NUMBERS = frozenset({"US", "SS", "UL", "SL", "UV", "SV", "FL", "FD", "AT"})
 NUMBER_TEXTS = frozenset({"IS", "DS"})
-DATA = frozenset({"PixelData", "LUTData", *(f"{c}PaletteColorLookupTableData" for c in ("Red", "Green", "Blue"))})
+PALETTE = frozenset(f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue"))
+DATA = PALETTE | {"PixelData", "LUTData"}
 CODES: dict[str, frozenset[str]] = {
     keyword: frozenset(words.split())
     for keyword, words in {

@@ -33,6 +33,7 @@ from core.imaging.confidentiality import (
     EDITION,
     NUMBER_TEXTS,
     NUMBERS,
+    PALETTE,
     PROFILE,
     Action,
     action_for,
@@ -162,6 +163,8 @@ class _Cleaner:
         if action is Action.DUMMY:
             self.counts["replaced"] += 1
             return DataElement(tag, element.VR, Sequence([]) if element.VR == "SQ" else _dummy(element.VR))
+        if element.keyword in PALETTE and original.get("PhotometricInterpretation") != "PALETTE COLOR":
+            return None  # bytes that colour nothing
         return self._unlisted(element, depth) if action is None else None
 
     def _unlisted(self, element: DataElement, depth: int) -> DataElement | None:
