@@ -145,6 +145,43 @@ def synthetic(
 
 
 @app.command()
+def deidentify(
+    place: Annotated[Path, typer.Argument(metavar="IN", help="DICOM file, or folder of them.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; beside the originals.")],
+    report: Annotated[
+        Path | None, typer.Option(help="Also write the report to this file; it names held back originals.")
+    ] = None,
+    with_burned_in: Annotated[
+        bool, typer.Option("--with-burned-in", help="Also write files that say that their picture holds text.")
+    ] = False,
+) -> None:
+    """Take the people out of DICOM files (basic profile of DICOM PS3.15). Pseudonyms come from the master key."""
+    from core.imaging.deidentify_files import deidentify_files
+    from core.services.app import load_master_key
+    from core.settings import Mode, Settings
+    from security.keys import hkdf
+
+    settings = Settings()
+    master = load_master_key(settings, create=settings.mode is Mode.DEMO)
+    key = hkdf(master.passphrase_for("deidentification"), info=b"hemaseal/deidentify/1")
+    with _progress() as bar:
+        task = bar.add_task("de-identifying", total=None)
+        made = deidentify_files(
+            place,
+            out,
+            key=key,
+            with_burned_in=with_burned_in,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    print(f"{out}: {len(made.written)} files of {len(made.patients)} patients; attributes: {dict(made.counts)}")
+    for path, reason in made.at_risk:
+        print(f"  look at it before it leaves: {path} ({reason})")
+    for path, reason in made.held_back:
+        print(f"  held back: {path} ({reason})", file=sys.stderr)
+    _write(report, made.to_json())
+
+
+@app.command()
 def respond(
     images: Annotated[Path, typer.Option(help="Folder of images; they are uploaded one after the other.")],
     n: Annotated[int, typer.Option("--n", min=1, help="Number of uploads.")] = 200,

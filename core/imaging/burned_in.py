@@ -2,6 +2,7 @@
 
 from pydicom.dataset import Dataset
 
+STATED = "the file says that text is burned into the picture"
 _TEXT_MODALITIES = {
     "US": "ultrasound pictures often carry the patient's name",
     "IVUS": "ultrasound pictures often carry the patient's name",
@@ -28,7 +29,7 @@ def burned_in_risk(dataset: Dataset) -> str:
     """
     stated = str(dataset.get("BurnedInAnnotation", "")).strip().upper()
     if stated == "YES":
-        return "the file says that text is burned into the picture"
+        return STATED
     if stated == "NO":
         return ""
     if str(dataset.get("SOPClassUID", "")).startswith(_SECONDARY_CAPTURE):

@@ -65,6 +65,7 @@ class Deidentified:
         data: the new file, in the same transfer syntax.
         patient: pseudonym; the same for all files of a patient under one key.
         series: the new series identifier, or "".
+        instance: the new identifier of the file's object.
         counts: number of attributes by what was done: removed, emptied, replaced, kept.
         burned_in: why text may be burned into the picture, or "".
     """
@@ -72,6 +73,7 @@ class Deidentified:
     data: bytes
     patient: str
     series: str
+    instance: str
     counts: dict[str, int]
     burned_in: str
 
@@ -128,7 +130,7 @@ def _deidentify(original: FileDataset, key: bytes) -> Deidentified:
     buffer = io.BytesIO()
     made.save_as(buffer, enforce_file_format=True)
     series = str(clean.get("SeriesInstanceUID", ""))
-    return Deidentified(buffer.getvalue(), patient, series, dict(cleaner.counts), risk)
+    return Deidentified(buffer.getvalue(), patient, series, str(clean.SOPInstanceUID), dict(cleaner.counts), risk)
 
 
 class _Cleaner:
