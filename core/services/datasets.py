@@ -43,6 +43,7 @@ from db.models import Dataset, Hospital, RunMember
 
 __all__ = [
     "CELLS_PER_PATIENT",
+    "SYNTHETIC_STUDY",
     "Assignment",
     "DatasetView",
     "Portion",
@@ -60,6 +61,8 @@ __all__ = [
 MAX_NAME = 80
 PATIENT_RANGE = (6, 100)  # of a synthetic set
 SYNTHETIC_SITE = "synthetic-"
+SYNTHETIC_STUDY = LEUKEMIA
+"""The one study whose images can be drawn (`core.imaging.synthetic`)."""
 
 
 def datasets(app: App, actor: Actor) -> list[DatasetView]:
@@ -136,7 +139,7 @@ def import_zip(
 def generate_dataset(
     app: App, actor: Actor, *, patients: int, cells_per_patient: int = CELLS_PER_PATIENT, seed: int = 0, name: str = ""
 ) -> DatasetView:
-    """Draw a synthetic data set in the stain of the hospital's own synthetic laboratory.
+    """Draw a synthetic data set of single cells in the stain of the hospital's own synthetic laboratory.
 
     Raises:
         NotAuthorised: not the actor's to do.
@@ -153,7 +156,7 @@ def generate_dataset(
     style = STYLES[style_slug(hospital.slug)]
     arrays = generate_arrays(patients=patients, cells_per_patient=cells_per_patient, style=style, seed=seed)
     provenance = Provenance.SYNTHETIC
-    row = store_arrays(app, actor, hospital, arrays, study=LEUKEMIA, name=name, provenance=provenance)
+    row = store_arrays(app, actor, hospital, arrays, study=SYNTHETIC_STUDY, name=name, provenance=provenance)
     return view_of(app, hospital, row)
 
 
@@ -211,7 +214,7 @@ def _import(
         provenance = Provenance.SYNTHETIC
     elif provenance is Provenance.SYNTHETIC:
         raise InvalidInput("this folder holds images that are not synthetic; say whether they are public or clinical")
-    chosen = _portion_of(records, portion, place)
+    chosen = _portion_of(records, portion, place, study)
     arrays, rejected = load_arrays(split_by_patient(chosen, seed=seed), place, study, progress)
     with read_scope(app.engine) as session:
         hospital = _own_hospital(app, session, actor, Action.IMPORT_DATASET)
@@ -219,12 +222,16 @@ def _import(
     return view_of(app, hospital, row, rejected)
 
 
-def _portion_of(records: Sequence[Record], portion: Portion | None, place: Path | ImageSource) -> Sequence[Record]:
+def _portion_of(
+    records: Sequence[Record], portion: Portion | None, place: Path | ImageSource, study: Study
+) -> Sequence[Record]:
     """Return the records of the hospital's portion."""
     if portion is None:
         return records
     if not 0 <= portion.position < portion.hospitals:
         raise InvalidInput(f"portion {portion.position + 1} of {portion.hospitals}")
+    if portion.how == "stain" and not study.is_stained:
+        raise InvalidInput("these images are not stained, so they cannot be divided by stain")
     stains = patient_stains(records, place, seed=portion.seed) if portion.how == "stain" else {}
     groups = assign_to_hospitals(
         records, portion.hospitals, how=portion.how, alpha=portion.alpha, seed=portion.seed, stains=stains

@@ -20,14 +20,14 @@ from core.services.context import Profile
 from core.services.sessions import actor_of
 from core.services.slots import add_slots
 from core.settings import ROOT
-from core.studies import LEUKEMIA
+from core.studies import STUDIES, Study
 from db.engine import read_scope, session_scope
 from db.models import Checkpoint, CheckpointStatus, Dataset, Hospital, Role, Slot, User
 from db.seed import DEMO_HOSPITALS
 
 DEMO_PASSWORD = "hemaseal-demo"  # noqa: S105 (it is printed on the sign-in page)
 DEMO_PLACE = "Stockholm, Sweden"
-SHIPPED_MODEL = ROOT / "models" / "leukemia.model"
+MODELS = ROOT / "models"
 DAYS_AHEAD = 14
 WORKING_DAYS = range(5)
 VISIT = timedelta(minutes=30)
@@ -102,7 +102,7 @@ def seed_accounts(app: App, say: Say, *, rounds: int) -> None:
 
 
 def seed_contents(app: App, say: Say) -> None:
-    """Make what the demo shows: appointment times, a synthetic data set per hospital, a model in service."""
+    """Make what the demo shows: appointment times, a synthetic data set per hospital, a model in service per study."""
     offered = offer_times(app)
     if offered:
         say(f"Appointment times ready: {offered} offered by the demo doctors for the next {DAYS_AHEAD} days")
@@ -111,14 +111,13 @@ def seed_contents(app: App, say: Say) -> None:
         demo = [row[0] for row in DEMO_HOSPITALS]
         bare = col(Hospital.slug).in_(demo), col(Hospital.id).not_in(filled)
         empty = session.exec(select(Hospital.slug).where(*bare).order_by(Hospital.slug)).all()
-        served = select(Checkpoint.id).where(
-            Checkpoint.study_code == LEUKEMIA.code, Checkpoint.status == CheckpointStatus.IN_SERVICE
-        )
-        has_model = session.exec(served.limit(1)).first() is not None
+        served = select(Checkpoint.study_code).where(Checkpoint.status == CheckpointStatus.IN_SERVICE)
+        answered = set(session.exec(served).all())
     if empty:
         _draw_data_sets(app, empty, say)
-    if not has_model:
-        install_model(app, say)
+    for study in STUDIES.values():
+        if study.code not in answered:
+            install_model(app, say, study=study)
 
 
 def offer_times(app: App) -> int:
@@ -156,8 +155,13 @@ def _draw_data_sets(app: App, slugs: Sequence[str], say: Say) -> None:
     say("Synthetic data sets ready: they are drawn, show nobody, and are sealed for each hospital's training node")
 
 
-def install_model(app: App, say: Say, *, file: Path = SHIPPED_MODEL) -> None:
-    """Seal the shipped model for the demo hospitals' enclaves and put it into service.
+def shipped_model(study: Study) -> Path:
+    """Return where the model that is shipped for a study lies, if one is."""
+    return MODELS / f"{study.name}.model"
+
+
+def install_model(app: App, say: Say, *, study: Study) -> None:
+    """Seal the shipped model of a study for the demo hospitals' enclaves and put it into service.
 
     Raises:
         CheckpointRefused: the file is damaged.
@@ -165,12 +169,13 @@ def install_model(app: App, say: Say, *, file: Path = SHIPPED_MODEL) -> None:
     from core.diagnosis.checkpoint_file import load_checkpoint  # noqa: PLC0415 (loads the numerical libraries)
     from core.services.models import install  # noqa: PLC0415
 
+    file = shipped_model(study)
     if not file.exists():
-        say("No model is shipped with this copy: start a federated run and promote its model.")
+        say(f"No model for “{study.title}” is shipped with this copy: start a federated run and promote its model.")
         return
     model = load_checkpoint(file, settings=app.settings, at=app.clock.now())
     with session_scope(app.engine) as session:
         checkpoint_id = install(app, session, model)
         details = {"round": model.manifest.round}
         audit.append(app, session, APP_PARTY, "model.install", object_id=checkpoint_id, details=details)
-    say("Shipped model in service, sealed for the enclaves of all hospitals")
+    say(f"Shipped model for “{study.title}” in service, sealed for the enclaves of all hospitals")

@@ -1,6 +1,7 @@
 """Member hospitals and their certificates: who takes part, who no longer does. The authority's page draws from this."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -151,20 +152,21 @@ def revocation_lists(app: App, actor: Actor) -> list[RevocationListView]:
     return [RevocationListView(row.number, row.issued_at) for row in rows]
 
 
-def parties_with_model(app: App, actor: Actor, study_name: str) -> frozenset[str]:
-    """Return the parties that can open the model in service; none if no model is.
+def parties_with_model(app: App, actor: Actor) -> dict[str, frozenset[str]]:
+    """Return by study the parties that can open its model in service; studies without such a model are left out.
 
     Raises:
         NotAuthorised: only the authority sees them.
     """
     with read_scope(app.engine) as session:
         authorise(app, session, actor, Action.READ_MEMBER, Relation.ANY)
-        try:
-            readers = served_model(app, session, STUDIES[study_name]).readers
-        except NoModel:
-            return frozenset()
-        held = select(CertificateRecord.party).where(col(CertificateRecord.serial).in_(readers))
-        return frozenset(session.exec(held).all())
+        found = {}
+        for study in STUDIES.values():
+            with suppress(NoModel):
+                readers = served_model(app, session, study).readers
+                held = select(CertificateRecord.party).where(col(CertificateRecord.serial).in_(readers))
+                found[study.name] = frozenset(session.exec(held).all())
+        return found
 
 
 def enrol_hospital(

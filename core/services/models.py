@@ -49,7 +49,7 @@ class ModelView:
 
     Attributes:
         id: id of the checkpoint.
-        study: title of the study.
+        study: name of the study, or its code where it is not known here.
         run_id: the run that made it, or None for an imported one.
         round_number: the round of that run.
         status: candidate, in service, or retired.
@@ -210,7 +210,7 @@ def _view(app: App, session: Session, row: Checkpoint) -> ModelView:
     study = STUDIES_BY_CODE.get(row.study_code)
     view = ModelView(
         id=row.id,
-        study=study.title if study else row.study_code,
+        study=study.name if study else row.study_code,
         run_id=row.run_id,
         round_number=row.round_number,
         status=row.status,

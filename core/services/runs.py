@@ -7,7 +7,7 @@ that carries runs out is another process (`core.services.worker_process`).
 import base64
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sqlmodel import Session, col, select
 
@@ -150,7 +150,7 @@ def start_run(
         proximal: FedProx: how strongly local training is pulled back to the global model; 0 for not at all.
         round_rules: who is asked in a round, for how long, and what a failure means.
         privacy: differential privacy of local training, or None.
-        architecture: network; the product's own by default.
+        architecture: network; the study's own by default.
         seed: of first weights and shuffling.
 
     Raises:
@@ -179,6 +179,7 @@ def start_run(
         check_validation(known, [row.class_counts.get("validation", [0] * len(known.classes)) for row, _ in chosen])
         options = RunOptions(
             study=known.code,
+            architecture=architecture or known.architecture,
             mode=mode,
             rounds=rounds,
             members=tuple(
@@ -200,8 +201,6 @@ def start_run(
             privacy=privacy,
             start_from=_lineage_name(app, session, known, start_from),
         )
-        if architecture:
-            options = replace(options, architecture=architecture)
         options = options.naming(signers)
         with authority_office(app.settings, app.clock) as office:
             order = sign_order(options, run=run_id, signer=office.identity)

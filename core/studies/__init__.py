@@ -12,7 +12,7 @@ from core.studies.preprocessing import Preprocessing
 from core.studies.study import ClassLabel, Policy, Study, Subject
 
 
-def _found() -> Iterable[Study]:
+def find_studies() -> Iterable[Study]:
     """Yield the study of every module of this package that has one."""
     for module in iter_modules(__path__, f"{__name__}."):
         study = getattr(import_module(module.name), "STUDY", None)
@@ -33,7 +33,7 @@ def _by_name(studies: Iterable[Study]) -> dict[str, Study]:
     return named
 
 
-STUDIES: dict[str, Study] = _by_name(_found())
+STUDIES: dict[str, Study] = _by_name(find_studies())
 STUDIES_BY_CODE: dict[str, Study] = {study.code: study for study in STUDIES.values()}
 
 __all__ = ["LEUKEMIA", "STUDIES", "STUDIES_BY_CODE", "ClassLabel", "Policy", "Preprocessing", "Study", "Subject"]

@@ -6,8 +6,8 @@ from streamlit.delta_generator import DeltaGenerator
 from core.services import models, run_plans, runs
 from core.services.app import Actor, App
 from core.services.runs import AggregationMode, Provenance
-from core.studies import LEUKEMIA, STUDIES
-from pages._ui import order_choices, privacy, shell, times, training
+from core.studies import STUDIES, Study
+from pages._ui import order_choices, privacy, shell, studies, times, training
 
 PROVENANCES = {Provenance.SYNTHETIC: "synthetic", Provenance.PUBLIC: "public", Provenance.CLINICAL: "clinical"}
 NOT_TAKING_PART = "Does not take part"
@@ -18,7 +18,7 @@ MODES = (AggregationMode.BLIND, AggregationMode.SEALED, AggregationMode.PLAIN)
 def order(app: App, person: Actor) -> str | None:
     """Draw the form; return the id of the run that was ordered just now, or None."""
     choices = runs.dataset_choices(app, person)
-    study = STUDIES[LEUKEMIA.name]
+    study = studies.choose({choice.study for choice in choices} or STUDIES, key="order_study")
     by_hospital: dict[str, dict[str, runs.DatasetChoice]] = {}
     for choice in choices:
         if choice.study == study.name:
@@ -26,7 +26,8 @@ def order(app: App, person: Actor) -> str | None:
     if len(by_hospital) < runs.MIN_MEMBERS:
         shell.empty_state(
             "Too few data sets",
-            f"A run needs data sets of at least {runs.MIN_MEMBERS} hospitals; each imports its own under “Data sets”.",
+            f"A run needs data sets of at least {runs.MIN_MEMBERS} hospitals for “{study.title}”; each imports its own "
+            "under “Data sets”.",
         )
         return None
     mode = (
@@ -43,18 +44,20 @@ def order(app: App, person: Actor) -> str | None:
     places: list[DeltaGenerator] = []
     while len(places) < len(by_hospital):
         places += st.columns(2)
-    picks = [_pick(hospital, own, place) for place, (hospital, own) in zip(places, by_hospital.items(), strict=False)]
+    picks = [
+        _pick(study, hospital, own, place) for place, (hospital, own) in zip(places, by_hospital.items(), strict=False)
+    ]
     chosen = [pick for pick in picks if pick is not None]
     plan = st.container()
     left, middle, right = st.columns(3)
     rounds = left.number_input("Rounds", 1, 50, 3, key="order_rounds")
     epochs = middle.number_input("Local epochs in each round", 1, 20, 1, key="order_epochs")
-    finished = {view.id: view for view in models.list_models(app, person) if view.verified}
+    finished = {view.id: view for view in models.list_models(app, person) if view.verified and view.study == study.name}
     start = right.selectbox(
         "Start from",
         [NEW_WEIGHTS, *finished],
         format_func=lambda key: "New weights" if key == NEW_WEIGHTS else _model_title(finished[key]),
-        key="order_start",
+        key=f"order_start_{study.code}",
     )
     more = order_choices.more(mode, members=len(chosen))
     with plan:
@@ -95,7 +98,9 @@ def _draw_plan(mode: AggregationMode, more: order_choices.Choices, *, members: i
     st.markdown(f":material/group: {plan.text}{hint}")
 
 
-def _pick(hospital: str, own: dict[str, runs.DatasetChoice], place: DeltaGenerator) -> runs.DatasetChoice | None:
+def _pick(
+    study: Study, hospital: str, own: dict[str, runs.DatasetChoice], place: DeltaGenerator
+) -> runs.DatasetChoice | None:
     """Draw one hospital's choice of a data set; None if it does not take part."""
 
     def title(key: str) -> str:
@@ -105,7 +110,7 @@ def _pick(hospital: str, own: dict[str, runs.DatasetChoice], place: DeltaGenerat
         return f"{choice.name} · {PROVENANCES[choice.provenance]} · {choice.training_images:,} training images"
 
     hospital_id = next(iter(own.values())).hospital_id
-    chosen = place.selectbox(hospital, [*own, ""], format_func=title, key=f"order_dataset_{hospital_id}")
+    chosen = place.selectbox(hospital, [*own, ""], format_func=title, key=f"order_dataset_{study.code}_{hospital_id}")
     return own.get(chosen)
 
 

@@ -8,13 +8,13 @@ from core.services import accounts as account_service
 from core.services import members as service
 from core.services.accounts import Role
 from core.services.places import find_place, place_titles
-from core.studies import LEUKEMIA
-from pages._ui import guard, shell, state, times
+from pages._ui import guard, shell, state, studies, times
 from pages._ui.words import KEY_USES, PARTY_PARTS, REVOCATION_REASONS, ROLE_TITLES
 
 _STATES = {"valid": "✓ valid", "expired": "⚠ expired", "revoked": "✕ revoked"}
 _SOON_DAYS = 30
 READY = "✓ ready"
+LATER = "◇ ready after the next promotion"
 
 app = state.app()
 person = guard.actor()
@@ -29,7 +29,7 @@ def _party(name: str, names: dict[str, str]) -> str:
 def hospitals() -> None:
     """Draw the hospitals with the state of their certificates, and the form that admits one."""
     members, certificates = service.hospitals(app, person), service.certificates(app, person)
-    with_model = service.parties_with_model(app, person, LEUKEMIA.name)
+    with_model = service.parties_with_model(app, person)
     valid = {(view.party, view.key_use) for view in certificates if view.state == "valid"}
     table = [
         {
@@ -78,10 +78,13 @@ def _standing(valid: set[tuple[str, str]], party: str) -> str:
     return READY if not missing else f"✕ no valid {' and '.join(missing)} certificate"
 
 
-def _serving(valid: set[tuple[str, str]], with_model: frozenset[str], party: str) -> str:
-    """Return whether an enclave can answer: it needs its certificates, and the model in service sealed for it."""
+def _serving(valid: set[tuple[str, str]], with_model: dict[str, frozenset[str]], party: str) -> str:
+    """Return whether an enclave can answer: it needs its certificates, and the models in service sealed for it."""
     standing = _standing(valid, party)
-    return "◇ ready after the next promotion" if standing == READY and party not in with_model else standing
+    lacking = [studies.title_of(study) for study, parties in with_model.items() if party not in parties]
+    if standing != READY or (with_model and not lacking):
+        return standing
+    return LATER if len(lacking) == len(with_model) else f"{LATER}: {', '.join(lacking)}"
 
 
 def certificates() -> None:

@@ -7,8 +7,8 @@ from core.errors import HemaSealError
 from core.services import models as service
 from core.services import privacy_spend, run_views
 from core.services.models import CheckpointStatus, ModelView
-from core.studies import LEUKEMIA
-from pages._ui import guard, shell, state, times, training
+from core.studies import STUDIES, Study
+from pages._ui import guard, shell, state, studies, times, training
 
 STATUS = {
     CheckpointStatus.CANDIDATE: "◇ candidate",
@@ -157,12 +157,12 @@ def confirm_promotion(view: ModelView, serving: ModelView | None) -> None:
 
 
 @st.dialog("Bring the earlier model back?")
-def confirm_roll_back() -> None:
+def confirm_roll_back(study: Study) -> None:
     """Say what will happen, and do it when it is confirmed."""
     st.markdown("The model that served before answers from the next image on; the present one becomes a candidate.")
     if st.button("Bring it back", type="primary", key="model_roll_back_confirm"):
         try:
-            service.roll_back(app, guard.actor(), LEUKEMIA.name)
+            service.roll_back(app, guard.actor(), study.name)
         except HemaSealError as error:
             shell.show_error(error)
             return
@@ -171,11 +171,22 @@ def confirm_roll_back() -> None:
 
 
 def page() -> None:
-    """Draw the list, the chosen model, and the way back."""
+    """Draw the models of one study; the choice of the study comes first."""
     views = service.list_models(app, person)
     if not views:
         shell.empty_state("No model yet", "A finished training run leaves a candidate here.")
         return
+    present = {view.study for view in views} & STUDIES.keys()
+    if present:
+        study = studies.choose(present, key="model_study")
+        of_study([view for view in views if view.study == study.name], study)
+    unknown = sum(view.study not in STUDIES for view in views)
+    if unknown:
+        st.caption(f"{unknown} more are for a study that is not known to this installation.")
+
+
+def of_study(views: list[ModelView], study: Study) -> None:
+    """Draw the models of one study, the chosen one, and the way back."""
     overview(views)
     by_id = {view.id: view for view in views}
     serving = next((view for view in views if view.status is CheckpointStatus.IN_SERVICE), None)
@@ -183,14 +194,14 @@ def page() -> None:
         "Look at",
         list(by_id),
         format_func=lambda key: _title(by_id[key]),
-        key="model_chosen",
+        key=f"model_chosen_{study.code}",
     )
     detail(by_id[chosen], serving)
     if any(view.status is CheckpointStatus.RETIRED for view in views):
         st.header("Roll back", anchor=False)
         st.caption("If the model in service turns out badly, the one that served before it can take over at once.")
         if st.button("Bring the earlier model back …", key="model_roll_back", icon=":material/undo:"):
-            confirm_roll_back()
+            confirm_roll_back(study)
 
 
 shell.title("Models", "What training runs made. A model answers patients' images only after it was put into service.")

@@ -10,8 +10,8 @@ import streamlit as st
 from core.errors import HemaSealError
 from core.services import datasets as service
 from core.services import members
-from core.studies import LEUKEMIA
-from pages._ui import charts, guard, shell, state, times
+from core.studies import STUDIES, Study
+from pages._ui import charts, guard, shell, state, studies, times
 
 PROVENANCES = {
     service.Provenance.SYNTHETIC: "Synthetic",
@@ -44,6 +44,7 @@ def present() -> None:
     table = pd.DataFrame(
         {
             "Data set": [view.name for view in views],
+            "Shows": [view.study.title for view in views],
             "Origin": [PROVENANCES[view.provenance] for view in views],
             "Images": [view.images for view in views],
             "Patients": [view.patients for view in views],
@@ -130,7 +131,7 @@ def _confirm_delete(view: service.DatasetView) -> None:
         st.rerun()
 
 
-def from_zip() -> None:
+def from_zip(study: Study) -> None:
     """Draw the form that imports a zip."""
     with st.form("zip_form", border=False):
         upload = st.file_uploader(
@@ -140,7 +141,7 @@ def from_zip() -> None:
             max_upload_size=ZIP_MIB,
         )
         name, provenance = _about("zip")
-        portion = _portion("zip")
+        portion = _portion("zip", study)
         if st.form_submit_button("Import zip", key="zip_submit", type="primary"):
             if upload is None:
                 st.warning("Choose a zip file first.", icon=":material/attach_file:")
@@ -152,13 +153,14 @@ def from_zip() -> None:
                     file=upload,
                     name=name,
                     provenance=provenance,
+                    study=study,
                     portion=portion,
                     progress=progress,
                 )
             )
 
 
-def from_folder() -> None:
+def from_folder(study: Study) -> None:
     """Draw the form that imports a folder of the machine that the application runs on."""
     if not service.may_import_folders(app):
         st.info("Importing by path is switched off on this installation. Upload a zip instead.", icon=":material/info:")
@@ -168,7 +170,7 @@ def from_folder() -> None:
             "Folder on this server", key="folder_path", placeholder="/path/to/a/folder/with/index.csv"
         )
         name, provenance = _about("folder")
-        portion = _portion("folder")
+        portion = _portion("folder", study)
         if st.form_submit_button("Import folder", key="folder_submit", type="primary"):
             _run(
                 lambda progress: service.import_folder(
@@ -177,6 +179,7 @@ def from_folder() -> None:
                     folder=Path(folder),
                     name=name,
                     provenance=provenance,
+                    study=study,
                     portion=portion,
                     progress=progress,
                 )
@@ -200,12 +203,13 @@ def _about(prefix: str) -> tuple[str, service.Provenance]:
     return name, provenance
 
 
-def _portion(prefix: str) -> service.Portion | None:
+def _portion(prefix: str, study: Study) -> service.Portion | None:
     """Draw the choice of a share, for hospitals that import one folder together."""
     hospitals = [view for view in members.hospitals(app, person) if view.is_active]
     own = next((place for place, view in enumerate(hospitals) if view.id == person.hospital_id), 0)
+    shares = [how for how in SHARES if how != "stain" or study.is_stained]
     with st.expander("Several hospitals share this folder", key=f"{prefix}_share_box"):
-        how = st.radio("Take", list(SHARES), format_func=SHARES.__getitem__, key=f"{prefix}_share")
+        how = st.radio("Take", shares, format_func=SHARES.__getitem__, key=f"{prefix}_share")
         left, middle, right = st.columns(3)
         count = left.number_input("Hospitals", 2, 50, max(len(hospitals), 2), key=f"{prefix}_share_of")
         position = middle.number_input("Our number", 1, 50, own + 1, key=f"{prefix}_share_number")
@@ -219,8 +223,14 @@ def _portion(prefix: str) -> service.Portion | None:
     return service.Portion(how=how, hospitals=int(count), position=int(position) - 1, alpha=float(alpha))
 
 
-def synthetic() -> None:
+def synthetic(study: Study) -> None:
     """Draw the form that makes synthetic cells, with a look at what they are like."""
+    if study is not service.SYNTHETIC_STUDY:
+        st.info(
+            f"Images are drawn for the study “{service.SYNTHETIC_STUDY.title}” only; for “{study.title}” import some.",
+            icon=":material/info:",
+        )
+        return
     slug = next((view.slug for view in members.hospitals(app, person) if view.id == person.hospital_id), "")
     st.markdown(
         "Drawn by a procedure, never from a person: blasts and promyelocytes against neutrophils, lymphocytes, "
@@ -273,7 +283,7 @@ def _run(act: Callable[[Callable[[int, int], None]], service.DatasetView], *, ba
 
 shell.title(
     "Data sets",
-    f"{LEUKEMIA.title} images that stay in this hospital. A training run uses one data set of each hospital.",
+    "Images that stay in this hospital. A training run uses one data set of each hospital.",
 )
 if note := st.session_state.pop("data_note", ""):
     st.success(note, icon=":material/check_circle:")
@@ -282,16 +292,19 @@ if left_out := st.session_state.pop("data_left_out", []):
 try:
     present()
     st.header("Add a data set", anchor=False)
+    study = studies.choose(STUDIES, key="data_study", label="What the images show")
     ways = {"Upload a zip": from_zip, "Folder on the server": from_folder, "Synthetic cells": synthetic}
     way = st.segmented_control(
         "Way", list(ways), default="Upload a zip", required=True, key="data_way", label_visibility="collapsed"
     )
-    ways[way]()
+    ways[way](study)
     with st.expander("What index.csv must hold", icon=":material/help:", key="index_help"):
+        labels = ", ".join(f"`{name}`" for name in study.class_names)
+        modalities = " or ".join(f"`{name}`" for name in study.modalities)
         st.markdown(
             "UTF-8, one line per image, with the columns `path`, `label`, `modality`, `site`, `patient` and, if you "
-            f"like, `source_label`. Labels: {', '.join(f'`{name}`' for name in LEUKEMIA.class_names)}; "
-            f"modality: `{LEUKEMIA.modalities[0]}`. Paths are relative to the folder. A patient has one site."
+            f"like, `source_label`. Labels: {labels}; modality: {modalities}. Paths are relative to the folder. A "
+            "patient has one site."
         )
 except HemaSealError as error:
     shell.show_error(error)

@@ -16,8 +16,9 @@ from core.diagnosis.checkpoint_file import load_checkpoint
 from core.imaging.decode import encode_png
 from core.imaging.smear.style import STYLES
 from core.imaging.synthetic import generate_cell
-from core.services.demo import SHIPPED_MODEL
+from core.services.demo import shipped_model
 from core.settings import Settings
+from core.studies import LEUKEMIA
 from db.engine import make_engine
 from tests.browser.conftest import NewPage
 from tests.browser.harness import (
@@ -255,7 +256,7 @@ def promote(page: Page, server: Server) -> None:
 
 def test_after_the_story_the_database_holds_nothing_in_clear(server: Server, picture: Path) -> None:
     settings = Settings(data_dir=server.data_dir, database_url="", master_key=None)
-    model = load_checkpoint(SHIPPED_MODEL, settings=settings, at=SystemClock().now())
+    model = load_checkpoint(shipped_model(LEUKEMIA), settings=settings, at=SystemClock().now())
     engine = make_engine(settings.database)
     held = contents(engine)
     engine.dispose()

@@ -19,9 +19,9 @@ from federated.worker import Worker
 from tests.federation import SLUGS, SoftmaxLearner, tiny_data
 
 
-def softmax(_architecture: str, _study: Study) -> Learner:
+def softmax(_architecture: str, study: Study) -> Learner:
     """The tests' learner, whatever the order's architecture."""
-    return SoftmaxLearner()
+    return SoftmaxLearner(study)
 
 
 def worker_for(settings: Settings, clock: FixedClock) -> Worker:

@@ -60,8 +60,8 @@ def test_a_time_that_was_withdrawn_is_not_offered_again(app: App, doctor: Actor)
 
 def test_the_shipped_model_is_put_into_service_once_for_every_enclave(app: App, authority: Actor) -> None:
     lines: list[str] = []
-    demo.install_model(app, lines.append)
-    assert lines == ["Shipped model in service, sealed for the enclaves of all hospitals"]
+    demo.install_model(app, lines.append, study=LEUKEMIA)
+    assert lines == ["Shipped model for “White blood cell” in service, sealed for the enclaves of all hospitals"]
     (model,) = models.list_models(app, authority)
     assert (model.status, model.verified, model.problem) == (CheckpointStatus.IN_SERVICE, True, "")
     with read_scope(app.engine) as session:
