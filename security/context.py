@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from security.encoding import encode
+from security.encoding import encode_sorted
 
 
 class Purpose(StrEnum):
@@ -66,14 +66,14 @@ class Context:
 
     def encode(self) -> bytes:
         """Return the canonical CBOR that seals and signatures cover."""
-        return encode(
+        return encode_sorted(
             {
-                "attempt": self.attempt,
-                "object": self.object_id,
-                "purpose": self.purpose.value,
-                "round": self.round,
                 "run": self.run,
-                "sender": self.sender,
+                "round": self.round,
                 "study": self.study,
+                "object": self.object_id,
+                "sender": self.sender,
+                "attempt": self.attempt,
+                "purpose": self.purpose.value,
             }
         )

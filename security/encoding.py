@@ -33,6 +33,14 @@ def encode(value: Any) -> bytes:
     return cbor2.dumps(value, canonical=True)
 
 
+def encode_sorted(value: dict[str, str | int]) -> bytes:
+    """Return the canonical CBOR of a map whose keys come in canonical order already: shorter ones first, then by bytes.
+
+    It takes half the time of `encode`. Nothing is checked: for maps whose keys are written in the code, with a test.
+    """
+    return cbor2.dumps(value)
+
+
 def decode(data: bytes | memoryview) -> Any:
     """Decode canonical CBOR.
 

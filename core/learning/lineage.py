@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import partial
 from itertools import pairwise
 
 from core.errors import CheckpointRefused
@@ -18,7 +19,7 @@ from security.context import Context, Purpose
 from security.encoding import decode, encode
 from security.errors import SecurityError
 from security.identity import Identity
-from security.signing import claims_of, sign, signer_of, verify
+from security.signing import Joint, sign, verify
 
 SIGNERS = ("aggregation", "authority")
 """The aggregation enclave signs what was trained here; the authority what it brought from elsewhere."""
@@ -85,8 +86,18 @@ def signers_needed(members: int) -> int:
 
 
 def join_lineages(signed: Sequence[bytes]) -> bytes:
-    """Return members' lineages of the same weights as one; the first one's signer has sealed the weights."""
-    return encode(list(signed))
+    """Return members' lineages of the same weights as one; the first one's signer has sealed the weights.
+
+    What they stated travels once: ``[payload, [[party, certificate, signature], ...]]``.
+
+    Raises:
+        CheckpointRefused: they do not state the same.
+    """
+    try:
+        joint = Joint.of(signed)
+    except SecurityError as error:
+        raise CheckpointRefused("members have stated different lineages") from error
+    return encode([joint.payload, [list(one) for one in joint.signatures]])
 
 
 def sealer_of(signed: bytes) -> str:
@@ -104,10 +115,7 @@ def signers_of(signed: bytes) -> tuple[str, ...]:
     Raises:
         CheckpointRefused: the lineage cannot be read.
     """
-    try:
-        return tuple(signer_of(part).party for part in _parts(signed))
-    except SecurityError as error:
-        raise CheckpointRefused("its lineage cannot be read") from error
+    return tuple(party for party, _, _ in _joint(signed).signatures)
 
 
 def statement_of(signed: bytes) -> bytes:
@@ -116,10 +124,7 @@ def statement_of(signed: bytes) -> bytes:
     Raises:
         CheckpointRefused: the lineage cannot be read.
     """
-    try:
-        return claims_of(_parts(signed)[0])[1]
-    except SecurityError as error:
-        raise CheckpointRefused("its lineage cannot be read") from error
+    return _joint(signed).payload
 
 
 def read_lineage(signed: bytes, *, study: str, weights_sha256: str, trust: Trust, at: datetime) -> Lineage:
@@ -135,17 +140,13 @@ def read_lineage(signed: bytes, *, study: str, weights_sha256: str, trust: Trust
     Raises:
         CheckpointRefused: changed, of other weights or another study, or not signed by parties that may.
     """
-    parts = _parts(signed)
+    joint = _joint(signed)
     try:
-        parties = [signer_of(part).party for part in parts]
-        payloads = [
-            verify(part, trust=trust, context=_context(study, weights_sha256, party), party=party, at=at)
-            for part, party in zip(parts, parties, strict=True)
-        ]
-        lineage = _parsed(payloads[0])
+        joint.verify(trust=trust, context=partial(_context, study, weights_sha256), at=at)
+        lineage = _parsed(joint.payload)
     except (SecurityError, ValueError, TypeError, KeyError) as error:
         raise CheckpointRefused("the signature of the model's lineage does not hold") from error
-    if not _may_sign(lineage, parties) or len(set(payloads)) != 1:
+    if not _may_sign(lineage, [party for party, _, _ in joint.signatures]):
         raise CheckpointRefused("the model's lineage was signed by parties that may not, or by too few")
     if (lineage.study, lineage.weights_sha256) != (study, weights_sha256):
         raise CheckpointRefused("the model's lineage states other weights than it is bound to")
@@ -179,19 +180,27 @@ def _may_sign(lineage: Lineage, parties: Sequence[str]) -> bool:
     return known and len(signers) >= signers_needed(len(lineage.members))
 
 
-def _parts(signed: bytes) -> list[bytes]:
-    """The envelopes of a lineage: one, or those that `join_lineages` put together."""
+def _joint(signed: bytes) -> Joint:
+    """Read a lineage: one envelope, several put together, or, as they were joined before, a list of envelopes."""
     try:
         parts = decode(signed)
     except ValueError:
-        return [signed]
-    if not isinstance(parts, list) or not 1 <= len(parts) <= _MAX_SIGNERS or not all(map(_is_bytes, parts)):
-        raise CheckpointRefused("its lineage cannot be read")
-    return parts
+        parts = [signed]
+    try:
+        match parts:
+            case [bytes(payload), [_, *_] as signatures] if len(signatures) <= _MAX_SIGNERS:
+                return Joint(payload, tuple(_signature(*one) for one in signatures))
+            case [bytes(), *_] if len(parts) <= _MAX_SIGNERS and all(isinstance(part, bytes) for part in parts):
+                return Joint.of(parts)
+    except (SecurityError, TypeError):
+        pass
+    raise CheckpointRefused("its lineage cannot be read")
 
 
-def _is_bytes(value: object) -> bool:
-    return isinstance(value, bytes)
+def _signature(party: object, certificate: object, signature: object) -> tuple[str, bytes, bytes]:
+    if not (isinstance(party, str) and isinstance(certificate, bytes) and isinstance(signature, bytes)):
+        raise TypeError("a party, its certificate and its signature expected")
+    return party, certificate, signature
 
 
 def check_chain(chain: Sequence[tuple[bytes, Lineage]]) -> None:

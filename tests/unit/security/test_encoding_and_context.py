@@ -38,6 +38,12 @@ contexts = st.builds(
 
 
 @settings(deadline=None)
+@given(contexts)
+def test_a_context_is_encoded_canonically(context: Context) -> None:
+    assert encode(cbor2.loads(context.encode())) == context.encode()
+
+
+@settings(deadline=None)
 @given(values)
 def test_what_is_encoded_decodes_to_the_same_value(value: Any) -> None:
     assert decode(encode(value)) == value
