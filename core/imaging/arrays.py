@@ -2,17 +2,18 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import DatasetRefused, HemaSealError
-from core.imaging.decode import decode_upload
+from core.imaging.decode import ImageFormat, decode_upload
 from core.imaging.index import Record
 from core.imaging.preprocess import preprocess
 from core.imaging.sources import ImageSource, as_source
@@ -23,6 +24,7 @@ Progress = Callable[[int, int], None]
 
 MAX_IMAGE_BYTES = 20 * 2**20
 MAX_IMAGE_PIXELS = 40_000_000
+KEPT_AT_ONCE = 128
 
 
 class Rejected(NamedTuple):
@@ -92,12 +94,69 @@ class DatasetArrays:
         return {part.value: np.bincount(self.part(part).labels, minlength=len(study.classes)).tolist() for part in Part}
 
 
+@dataclass(frozen=True)
+class Acquired:
+    """What the images of a data set were, beside what they show.
+
+    Attributes:
+        dicom: number of images that came as DICOM; of such files only the pixels are kept.
+        burned_in: number of images for each reason why text may be burned into their pixels.
+        resumed: number of files that an earlier, interrupted import had read already.
+    """
+
+    dicom: int = 0
+    burned_in: tuple[tuple[str, int], ...] = ()
+    resumed: int = 0
+
+
+class Outcome(NamedTuple):
+    """What came of one file.
+
+    Attributes:
+        square: uint8[s, s, 3], or None where `reason` says why there is none.
+        digest: SHA-256 of the file, by which doubles are found; b"" without a square.
+        reason: why the file is left out, or "".
+        dicom: whether it was DICOM.
+        burned_in: why text may be burned into it, or "".
+    """
+
+    square: NDArray[np.uint8] | None
+    digest: bytes = b""
+    reason: str = ""
+    dicom: bool = False
+    burned_in: str = ""
+
+
+class KeptOutcomes(Protocol):
+    """Where the outcomes of an import lie until it is whole, so that an interrupted one can go on."""
+
+    def load(self) -> list[Outcome]:
+        """Return what was kept, from the first file on without gaps."""
+        ...
+
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        """Keep the next outcomes."""
+        ...
+
+
 def load_arrays(
     records: Mapping[Part, Sequence[Record]],
     folder: Path | ImageSource,
     study: Study,
     progress: Progress | None = None,
 ) -> tuple[DatasetArrays, list[Rejected]]:
+    """Decode and square the images of all parts; see `import_arrays`."""
+    arrays, rejected, _ = import_arrays(records, folder, study, progress)
+    return arrays, rejected
+
+
+def import_arrays(
+    records: Mapping[Part, Sequence[Record]],
+    folder: Path | ImageSource,
+    study: Study,
+    progress: Progress | None = None,
+    kept: KeptOutcomes | None = None,
+) -> tuple[DatasetArrays, list[Rejected], Acquired]:
     """Decode and square the images of all parts.
 
     A file that is missing, damaged, not an image, too small, outside the folder (through a link) or the same bytes
@@ -108,54 +167,86 @@ def load_arrays(
         folder: the records' paths are relative to it; a path or another source.
         study: gives the side of the squares and the smallest accepted side.
         progress: called with (done, total) after each image.
+        kept: outcomes of an import of the same records that was interrupted; it is given each `KEPT_AT_ONCE` new ones.
 
     Returns:
-        The arrays and the rejected files.
+        The arrays, the rejected files, and what is known of the others.
 
     Raises:
         DatasetRefused: no image could be read.
     """
     listed = [(index, record) for index, part in enumerate(Part) for record in records.get(part, ())]
-    source = as_source(folder)
-    kept: list[tuple[int, Record]] = []
+    taken: list[tuple[int, Record]] = []
     images = np.empty((len(listed), study.input_size, study.input_size, 3), np.uint8)
     rejected: list[Rejected] = []
     seen: dict[bytes, Record] = {}
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        loaded = pool.map(lambda item: _load_image(source, item[1], study), listed)
-        for done, ((index, record), outcome) in enumerate(zip(listed, loaded, strict=True), 1):
-            if isinstance(outcome, str):
-                rejected.append(Rejected(record.path, outcome, record.line))
-            elif (twin := seen.setdefault(outcome[1], record)) is not record:
-                rejected.append(Rejected(record.path, f"the same picture as line {twin.line}", record.line))
-            else:
-                images[len(kept)] = outcome[0]
-                kept.append((index, record))
-            if progress is not None:
-                progress(done, len(listed))
-    if not kept:
+    dicom, burned_in = 0, Counter[str]()
+    finished = kept.load()[: len(listed)] if kept else []
+    for done, ((index, record), outcome) in enumerate(
+        zip(listed, _outcomes(finished, [record for _, record in listed], folder, study, kept), strict=True), 1
+    ):
+        if outcome.square is None:
+            rejected.append(Rejected(record.path, outcome.reason, record.line))
+        elif (twin := seen.setdefault(outcome.digest, record)) is not record:
+            rejected.append(Rejected(record.path, f"the same picture as line {twin.line}", record.line))
+        else:
+            images[len(taken)] = outcome.square
+            taken.append((index, record))
+            dicom += outcome.dicom
+            if outcome.burned_in:
+                burned_in[outcome.burned_in] += 1
+        if progress is not None:
+            progress(done, len(listed))
+    if not taken:
         raise DatasetRefused(f"none of {len(listed)} images could be read; the first: {rejected[0].reason}")
     arrays = DatasetArrays(
-        images=images[: len(kept)],
-        labels=np.array([record.label_index for _, record in kept], np.int64),
-        patients=tuple(record.patient for _, record in kept),
-        parts=np.array([index for index, _ in kept], np.uint8),
+        images=images[: len(taken)],
+        labels=np.array([record.label_index for _, record in taken], np.int64),
+        patients=tuple(record.patient for _, record in taken),
+        parts=np.array([index for index, _ in taken], np.uint8),
     )
-    return arrays, rejected
+    return arrays, rejected, Acquired(dicom, tuple(burned_in.most_common()), len(finished))
 
 
-def _load_image(source: ImageSource, record: Record, study: Study) -> tuple[NDArray[np.uint8], bytes] | str:
-    """Return the square and the digest of the file, or the reason why there is none."""
+def _outcomes(
+    finished: list[Outcome],
+    records: Sequence[Record],
+    folder: Path | ImageSource,
+    study: Study,
+    kept: KeptOutcomes | None,
+) -> Iterator[Outcome]:
+    """Yield the outcome of each record: those that are finished, then new ones, which are kept in bundles."""
+    yield from finished
+    source, fresh = as_source(folder), list[Outcome]()
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        rest = records[len(finished) :]
+        for start in range(0, len(rest), KEPT_AT_ONCE):  # by bundles, so that no more than one waits in memory
+            for outcome in pool.map(
+                lambda record: _load_image(source, record, study), rest[start : start + KEPT_AT_ONCE]
+            ):
+                fresh.append(outcome)
+                yield outcome
+            if kept is not None:
+                kept.add(fresh)
+            fresh = []
+
+
+def _load_image(source: ImageSource, record: Record, study: Study) -> Outcome:
+    """Return the square and the digest of a file, or the reason why there is none."""
     try:
         data = source.read(record.path, MAX_IMAGE_BYTES)
-        pixels = decode_upload(data, max_bytes=MAX_IMAGE_BYTES, max_pixels=MAX_IMAGE_PIXELS).pixels
-        height, width = pixels.shape[:2]
+        found = decode_upload(data, max_bytes=MAX_IMAGE_BYTES, max_pixels=MAX_IMAGE_PIXELS)
+        height, width = found.pixels.shape[:2]
         if min(height, width) < study.min_side:
-            return f"{width} x {height} pixels; the smaller side must be {study.min_side} or more"
-        return preprocess(pixels, study.input_size, study.preprocessing), hashlib.sha256(data).digest()
+            return Outcome(None, reason=f"{width} x {height} pixels; the smaller side must be {study.min_side} or more")
+        square = preprocess(found.pixels, study.input_size, study.preprocessing)
     except FileNotFoundError:
-        return "there is no such file"
+        return Outcome(None, reason="there is no such file")
     except OSError:
-        return "the file cannot be read"
+        return Outcome(None, reason="the file cannot be read")
     except HemaSealError as error:
-        return f"{error.text} [{error.code}]"
+        detail = f" ({error.detail})" if error.detail else ""
+        return Outcome(None, reason=f"{error.text}{detail} [{error.code}]")
+    return Outcome(
+        square, hashlib.sha256(data).digest(), dicom=found.format is ImageFormat.DICOM, burned_in=found.burned_in
+    )

@@ -109,7 +109,7 @@ def pseudonym(patient: str, *, key: bytes) -> str:
 def _deidentify(original: FileDataset, key: bytes) -> Deidentified:
     syntax = transfer_syntax(original)
     if syntax not in TRANSFER_SYNTAXES:
-        raise ImageTypeRefused(f"the DICOM transfer syntax {str(syntax)[:40]} is not supported")
+        raise ImageTypeRefused("the DICOM transfer syntax is not supported")
     if "SOPClassUID" not in original or "SOPInstanceUID" not in original:
         raise ImageTypeRefused("this is not a DICOM object: it has no class or no identifier")
     risk = burned_in_risk(original)

@@ -14,6 +14,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom import uid
+from pydicom._uid_dict import UID_dictionary
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
@@ -49,7 +50,6 @@ PHOTOMETRICS: dict[str, int] = {  # with the samples of a pixel
     "YBR_ICT": 3,
 }
 MIN_BITS, MAX_BITS = 8, 16
-_NAME_LENGTH = 40
 
 
 @dataclass(frozen=True)
@@ -125,11 +125,12 @@ def _layout(dataset: Dataset, max_pixels: int) -> _Layout:
         raise ImageTypeRefused("this DICOM file holds no picture")
     syntax = transfer_syntax(dataset)
     if syntax not in TRANSFER_SYNTAXES:
-        raise ImageTypeRefused(f"the DICOM transfer syntax {str(syntax)[:_NAME_LENGTH]} is not supported")
+        name = UID_dictionary[syntax][0] if syntax in UID_dictionary else "of this file"
+        raise ImageTypeRefused(f"the DICOM transfer syntax {name} is not supported")
     photometric = str(dataset.get("PhotometricInterpretation", "")).strip()
     samples = _number(dataset, "SamplesPerPixel", 1)
     if PHOTOMETRICS.get(photometric) != samples:
-        raise ImageTypeRefused(f"the DICOM colour space {photometric[:_NAME_LENGTH]!r} is not supported")
+        raise ImageTypeRefused("the DICOM colour space or its number of samples is not supported")
     layout = _Layout(
         rows=_number(dataset, "Rows"),
         columns=_number(dataset, "Columns"),
