@@ -16,7 +16,6 @@ from core.diagnosis.checkpoint_file import open_model
 from core.diagnosis.exports import check_exports, encode_exports
 from core.errors import RunRefused
 from core.imaging.datasets import DatasetArrays, Part
-from core.learning.architectures import DEFAULT_ARCHITECTURE
 from core.learning.group_key import seal_group_key
 from core.learning.orders import (
     AGGREGATION,
@@ -90,7 +89,7 @@ def simulate(
         data: hospital -> its data set.
         study: what is asked of the images.
         options: see `SimulationOptions`.
-        learner: what the nodes train with; the product's by default.
+        learner: what the nodes train with; the study's network by default.
         clock: tells the time.
         on_event: told of each event of the run.
         on_progress: told of each training step: (party, done, total).
@@ -99,7 +98,7 @@ def simulate(
         RunRefused: the run failed; the text says why.
     """
     clock = clock or SystemClock()
-    learner = learner or KerasLearner(DEFAULT_ARCHITECTURE, study)
+    learner = learner or KerasLearner(study.architecture, study)
     run = secrets.token_hex(16)
     with tempfile.TemporaryDirectory(prefix="hemaseal-simulation-") as folder:
         keys = ThrowAwayKeys(Path(folder), clock=clock)
@@ -168,6 +167,7 @@ def order_options(data: Mapping[str, DatasetArrays], study: Study, options: Simu
     check_validation(study, [arrays.class_counts(study)[Part.VALIDATION] for arrays in data.values()])
     return RunOptions(
         study=study.code,
+        architecture=study.architecture,
         mode=options.mode,
         rounds=options.rounds,
         members=tuple(
