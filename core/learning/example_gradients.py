@@ -29,11 +29,15 @@ def check_chain(network: Any) -> None:
         if layer.weights and kind not in _RULES:
             raise ValueError(f"no per-example gradient is known for {layer.name} ({kind})")
         if kind == "Conv2D" and (layer.use_bias or layer.groups != 1 or set(layer.dilation_rate) != {1}):
-            raise ValueError(f"{layer.name} must be a convolution without bias, groups and dilation")
+            raise ValueError(
+                f"per-example gradients need convolutions without bias, groups and dilation; {layer.name} is none"
+            )
         if kind == "Dense" and not layer.use_bias:
-            raise ValueError(f"{layer.name} must have a bias")
+            raise ValueError(f"per-example gradients need dense layers with a bias; {layer.name} has none")
         if kind == "GroupNormalization" and not (layer.scale and layer.center and layer.axis == -1):
-            raise ValueError(f"{layer.name} must have gain and bias and normalise over the last axis")
+            raise ValueError(
+                f"per-example gradients need gain and bias over the last axis in normalisation; not so {layer.name}"
+            )
 
 
 def gradients_by_example(network: Any, layers: Collection[Any], images: Any, targets: Any) -> list[Any]:

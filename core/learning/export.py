@@ -1,8 +1,8 @@
 """From trained weights to a LiteRT model in memory. Needs TensorFlow; nothing is written to disk.
 
-A network that stands on a trunk is exported with it, as one graph with float16 weights. The trunk's are float16 from
-the start and the trained ones are rounded before anything else is done, in the trainer's evaluation too, so that the
-conversion loses nothing and thresholds fit.
+A network that stands on a trunk is exported with it, as one graph. Where an architecture is served with float16
+weights, trained ones are rounded before anything else is done, in the trainer's evaluation too, so that the conversion
+loses nothing and thresholds fit; a trunk's are float16 from the start.
 """
 
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def export_litert(weights: Weights, architecture: str, study: Study) -> bytes:
     function = tf.function(serve, autograph=False)
     concrete = function.get_concrete_function(tf.TensorSpec([1, side, side, 3], tf.float32, name="image"))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module())
-    if architectures.find(architecture).trunk:
+    if architectures.find(architecture).half:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
     flatbuffer = bytes(converter.convert())
@@ -63,7 +63,7 @@ def _serve(weights: Weights, architecture: str, study: Study) -> Callable[[Any],
         raise RuntimeError("an architecture with state besides its weights cannot be exported")
     entry = architectures.find(architecture)
     trunk = entry.trunk.build(study.input_size) if entry.trunk else None
-    given = rounded_to_half(weights) if trunk else weights
+    given = rounded_to_half(weights) if entry.half else weights
     constants = [tf.constant(given[variable.path]) for variable in model.trainable_variables]
     frozen = [tf.constant(variable.value) for variable in trunk.weights] if trunk else []
 

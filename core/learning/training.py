@@ -103,7 +103,7 @@ class Trainer:
         self.architecture = architecture
         self.study = study
         entry = architectures.find(architecture)
-        self._trunk = entry.trunk
+        self._half = entry.half
         on_jax = keras.backend.backend() == "jax"
         self._jit = jit and (entry.jit or on_jax)
         self._model = architectures.build(architecture, input_size=study.input_size, classes=len(study.classes))
@@ -237,7 +237,7 @@ class Trainer:
         Raises:
             CheckpointRefused: `weights` are of another architecture or not finite.
         """
-        self._load(rounded_to_half(weights) if self._trunk else weights)
+        self._load(rounded_to_half(weights) if self._half else weights)
         turns = self.study.orientations
         parts = [np.zeros((0, len(self.study.classes)), np.float32)]
         for start in range(0, len(images), EVALUATION_BATCH):

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from core.learning.architectures import convolutional, efficientnet
+from core.learning.architectures import attention, convolutional, efficientnet
 from core.learning.architectures.efficientnet import Trunk
 from core.learning.weights import Weights
 
@@ -44,12 +44,17 @@ class Architecture:
             float32 [n, s, s, 3] in 0..1, or from the trunk's maps, to (logits, cam, features).
         trunk: the frozen part below, or None.
         jit: whether XLA makes it faster on a processor (depthwise convolutions become slower).
+        private: whether it can be trained with differential privacy: it must be a chain of layers whose gradient of
+            each example is known (`core.learning.example_gradients`).
+        half: whether it is served with weights rounded to float16, for half the size.
     """
 
     purpose: str
     builder: Builder
     trunk: Trunk | None = None
     jit: bool = True
+    private: bool = False
+    half: bool = True
 
 
 _LITE0_TOP = Trunk(cut="top")
@@ -59,6 +64,20 @@ ARCHITECTURES: dict[str, Architecture] = {
     "groupnorm-small": Architecture(
         purpose="plain convolutions, 0.29 million weights; fast on two cores and fit for differential privacy",
         builder=convolutional.groupnorm_small,
+        private=True,
+        half=False,
+    ),
+    "residual-small": Architecture(
+        purpose="residual convolutions, 1.0 million weights; the stronger network for single cells",
+        builder=convolutional.residual_small,
+    ),
+    "vit-small": Architecture(
+        purpose="vision transformer, 1.0 million weights; for comparison",
+        builder=attention.vit_small,
+    ),
+    "hybrid-small": Architecture(
+        purpose="convolutions, then a transformer, 0.9 million weights; for comparison",
+        builder=attention.hybrid_small,
     ),
     "efficientnet-lite0": Architecture(
         purpose="ImageNet features; only the layers after block 14 are trained",
@@ -70,6 +89,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         purpose="ImageNet features under a linear head: a few thousand weights, fit for differential privacy",
         builder=efficientnet.upper_builder(_LITE0_TOP),
         trunk=_LITE0_TOP,
+        private=True,
     ),
 }
 DEFAULT_ARCHITECTURE = "groupnorm-small"
