@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from core.errors import RunRefused
-from core.learning.architectures import DEFAULT_ARCHITECTURE
+from core.learning.architectures import ARCHITECTURES, DEFAULT_ARCHITECTURE
 from core.learning.run_choices import (
     DEFAULT_CLIP,
     MAX_CLIP,
@@ -175,6 +175,10 @@ class RunOptions:
                 f"at least {MIN_MEMBERS} are needed, since each of two could work out what the other sent"
             )
         self._check_members()
+        if self.architecture not in ARCHITECTURES:
+            raise RunRefused(f"known architectures are {', '.join(ARCHITECTURES)}")
+        if self.privacy and not ARCHITECTURES[self.architecture].private:
+            raise RunRefused(f"{self.architecture} cannot be trained with differential privacy")
         if not 0 < self.clip <= MAX_CLIP:
             raise RunRefused(f"the largest change of a weight must be above 0 and at most {MAX_CLIP:g}")
         if self.mode is AggregationMode.BLIND and self.combining.rule is not CombiningRule.MEAN:

@@ -7,7 +7,7 @@ import pytest
 
 from core.errors import RunRefused
 from core.learning.orders import AggregationMode, Member, RunOptions, serving_party, slug_of, training_party
-from core.learning.run_choices import RoundRules
+from core.learning.run_choices import PrivacyOptions, RoundRules
 from core.learning.training import TrainingOptions
 
 OPTIONS = RunOptions(
@@ -47,6 +47,8 @@ def test_options_survive_json_and_members_are_sorted() -> None:
         ({"members": (*OPTIONS.members[:2], replace(OPTIONS.members[2], images=0))}, "no training images"),
         ({"members": (*OPTIONS.members[:2], replace(OPTIONS.members[2], validation=0))}, "no validation images"),
         ({"members": (*OPTIONS.members[:2], replace(OPTIONS.members[2], certificate="north"))}, "else than a SHA-256"),
+        ({"architecture": "unknown"}, "known architectures are groupnorm-small"),
+        ({"architecture": "vit-small", "privacy": PrivacyOptions()}, "vit-small cannot be trained with differential"),
     ],
 )
 def test_impossible_options_are_refused_with_the_reason(change: dict[str, object], reason: str) -> None:
