@@ -23,8 +23,10 @@ from security.signing import Joint, sign, verify
 
 SIGNERS = ("aggregation", "authority")
 """The aggregation enclave signs what was trained here; the authority what it brought from elsewhere."""
-COMMITTEE = 64
-"""Members that check, apply and sign a blind round: all of a smaller federation."""
+EVERYBODY = 64
+"""Up to so many members all of them check, apply and sign a blind round, ..."""
+COMMITTEE, COMMITTEE_SIGNERS = 40, 29
+"""... above that a committee of so many, of which so many must sign the same (`federated.aggregation.blind.graph`)."""
 BLIND = "blind"
 _MAX_SIGNERS = 256
 
@@ -80,9 +82,14 @@ def sign_lineage(lineage: Lineage, *, signer: Identity) -> bytes:
     )
 
 
+def committee_size(members: int) -> int:
+    """Return how many of the members that a blind round asks check, apply and sign it."""
+    return members if members <= EVERYBODY else COMMITTEE
+
+
 def signers_needed(members: int) -> int:
-    """Return how many of `members` must have signed a lineage of blind mode: more than two thirds of the committee."""
-    return survivors_needed(min(members, COMMITTEE))
+    """Return how many of the committee must agree and sign in a blind round that asks so many members."""
+    return survivors_needed(members) if members <= EVERYBODY else COMMITTEE_SIGNERS
 
 
 def join_lineages(signed: Sequence[bytes]) -> bytes:
@@ -177,7 +184,10 @@ def _may_sign(lineage: Lineage, parties: Sequence[str]) -> bool:
         return len(parties) == 1 and parties[0] in SIGNERS
     signers = set(parties)
     known = len(signers) == len(parties) and signers <= set(lineage.members)
-    return known and len(signers) >= signers_needed(len(lineage.members))
+    return known and len(signers) >= min(
+        survivors_needed(len(lineage.members)), COMMITTEE_SIGNERS
+    )  # how many were asked, it
+    # does not say; whoever holds the order asks for `signers_needed` of that
 
 
 def _joint(signed: bytes) -> Joint:

@@ -22,8 +22,9 @@ from core.learning.lineage import (
     read_lineage,
     sign_lineage,
     signers_needed,
+    signers_of,
 )
-from core.learning.orders import AGGREGATION, AUTHORITY, read_order, serving_party, training_party
+from core.learning.orders import AGGREGATION, AUTHORITY, read_order, serving_party, survivors_needed, training_party
 from core.services.app import App
 from core.services.authority import authority_office
 from core.services.promotions import read_promotion, sign_promotion
@@ -61,7 +62,7 @@ def verified_lineage(app: App, session: Session, row: Checkpoint) -> list[Lineag
         if lineage.round != current.round_number or (lineage.mode != IMPORTED and lineage.run != current.run_id):
             raise CheckpointRefused("the stored row states another run or round than its lineage")
         if lineage.mode == BLIND:
-            _check_order(session, lineage, trust, at)
+            _check_order(session, current.lineage, lineage, trust, at)
         chain.append((current.lineage, lineage))
         if len(chain) > MAX_CHAIN:
             raise CheckpointRefused("the lineage does not end")
@@ -70,7 +71,7 @@ def verified_lineage(app: App, session: Session, row: Checkpoint) -> list[Lineag
     return [lineage for _, lineage in chain]
 
 
-def _check_order(session: Session, lineage: Lineage, trust: Trust, at: datetime) -> None:
+def _check_order(session: Session, signed: bytes, lineage: Lineage, trust: Trust, at: datetime) -> None:
     """Hold what members signed against the authority's order: they are its members, and enough of them.
 
     Raises:
@@ -83,8 +84,9 @@ def _check_order(session: Session, lineage: Lineage, trust: Trust, at: datetime)
     except (SecurityError, RunRefused, ValueError) as error:
         raise CheckpointRefused("the order of its run does not hold") from error
     asked = options.participants(lineage.round) if lineage.round else options.parties
-    known = set(lineage.members) <= set(asked) and len(lineage.members) >= signers_needed(len(asked))
-    if not known or lineage.order != hashlib.sha256(order).hexdigest():
+    known = set(lineage.members) <= set(asked) and len(lineage.members) >= survivors_needed(len(asked))
+    enough = len(signers_of(signed)) >= signers_needed(len(asked))
+    if not known or not enough or lineage.order != hashlib.sha256(order).hexdigest():
         raise CheckpointRefused("its members are not those of the order, or too few")
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from core.learning.lineage import COMMITTEE, join_lineages, signers_needed
+from core.learning.lineage import committee_size, join_lineages, signers_needed
 from core.learning.orders import AggregationMode
 from federated.aggregation.averaging import exporting, largest_group
 from federated.aggregation.base import Ask, Conversation, GlobalModel, NodeWork, Play, Served, Whose, ask
@@ -35,7 +35,7 @@ class Blind:
 
     def opening(self, play: Play, start: Model | None) -> Conversation[GlobalModel]:
         """See `Aggregation.opening`."""
-        asked = play.options.parties[:COMMITTEE]
+        asked = play.options.parties[: committee_size(len(play.options.parties))]
         begin = BeginRequest(parent=start, at=now_of(play))
         begun = yield from ask(
             Ask(
@@ -127,7 +127,7 @@ def _sealed_by(
 
 
 def _signers_needed(play: Play) -> int:
-    """How many must sign a lineage of this round: more of them would only have to be checked."""
+    """How many must sign a lineage of this round; more of them would only have to be checked."""
     return signers_needed(len(play.options.participants(play.round) if play.round else play.options.parties))
 
 

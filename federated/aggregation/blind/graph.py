@@ -3,13 +3,13 @@
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.learning.lineage import COMMITTEE
+from core.learning.lineage import COMMITTEE, COMMITTEE_SIGNERS, EVERYBODY
 from core.learning.orders import MIN_MEMBERS, survivors_needed
 from core.learning.run_events import FailureCode
 from federated.failures import Refused
@@ -46,7 +46,7 @@ class Plan:
         Where everyone is in the committee and everyone's neighbour, nothing is left to chance: two sets of survivors
         cannot both find t signers, and two honest members are left in each.
         """
-        if self.complete and self.members <= COMMITTEE:
+        if self.complete and self.members <= EVERYBODY:
             return min(2 * self.share_threshold - self.members - 1, self.share_threshold - 2)
         return int(self.members * self.colluders)
 
@@ -66,8 +66,8 @@ def plan(
     the cloud claims what drop-outs it likes after it has seen the graph, a ring in which places are uniform
     (`neighbours`). Write m = k + 1 and C_n, D_n for colluders and drop-outs among n places in a row. What may go wrong:
 
-    1. Two survivor sets: an honest member reveals shares for the set that `survivors_needed` of the committee signed.
-       Two sets find as many signers only if the committee of M = 64 has 2 survivors_needed(M) - M colluders.
+    1. Two survivor sets: an honest member reveals shares for the set that S = 29 of the committee of M = 40 signed. Two
+       sets find as many signers only if 2 S - M of the committee are colluders.
     2. Both secrets of one member open, whatever was signed: an honest member reveals shares of one kind only, so this
        needs 2t - m colluders in its closed neighbourhood.
     3. The sum falls apart: honest survivors within k/2 places are neighbours, so it takes two gaps, each of k/2 places
@@ -75,7 +75,7 @@ def plan(
        survived themselves, so at most m - t of the gap are honest: two disjoint rows with t - 1 - k/2 colluders each.
     4. A closed neighbourhood loses more than m - t members by itself: the attempt fails.
 
-    Accepted when P[C_M >= 2 survivors_needed(M) - M] + N P[C_m >= 2t - m] + (N P[C_k/2 >= t - 1 - k/2])^2 / 2
+    Accepted when P[C_M >= 2 S - M] + N P[C_m >= 2t - m] + (N P[C_k/2 >= t - 1 - k/2])^2 / 2
     < 2^-security_bits and N P[D_m > m - t] < 2^-failure_bits. Counts are binomial: as in a sample of a large
     membership, and above the tails for a fixed number among N. Graph after Bell et al. 2020 (eprint 2020/704).
 
@@ -83,7 +83,7 @@ def plan(
         members: members asked, N.
         colluders: see `Plan`; above 0, below a third.
         drop_outs: see `Plan`; above 0.
-        security_bits: see `Plan`; up to 41 with 5 % of colluders, which the committee of 64 allows.
+        security_bits: see `Plan`; up to 42 with 5 % of colluders, which the committee allows.
         failure_bits: such drop-outs end an attempt with a chance below 2^-failure_bits.
 
     Raises:
@@ -94,8 +94,8 @@ def plan(
     if not (0 < colluders < 1 / 3 and 0 < drop_outs < 1):
         raise ValueError(f"no graph holds against {colluders} colluders and {drop_outs} drop-outs")
     degree, threshold = members - 1, survivors_needed(members)
-    if members > COMMITTEE:
-        two_sets = float(tail(COMMITTEE, colluders)[2 * survivors_needed(COMMITTEE) - COMMITTEE])
+    if members > EVERYBODY:
+        two_sets = float(tail(COMMITTEE, colluders)[2 * COMMITTEE_SIGNERS - COMMITTEE])
         unsafe = 2.0**-security_bits - two_sets
         if unsafe <= 0:
             raise ValueError(f"no committee of {COMMITTEE} is safe to 2^-{security_bits}")
@@ -109,6 +109,15 @@ def plan(
         security_bits=security_bits,
         complete=degree == members - 1,
     )
+
+
+def everyone(members: int, threshold: int) -> Plan:
+    """Return the complete graph over a committee that was drawn with `plan`'s odds, with this threshold of shares.
+
+    Nothing can happen while fewer than 2 `threshold` - `members` of them collude, which `plan` counts as its case 1.
+    """
+    bounds = plan(EVERYBODY + 1)
+    return replace(bounds, members=members, degree=members - 1, share_threshold=threshold, complete=True)
 
 
 def _sparse(members: int, colluding: float, dropping: float, unsafe: float, failing: float) -> tuple[int, int] | None:

@@ -286,7 +286,7 @@ def _check_origin(lineage: Lineage, signers: tuple[str, ...], options: RunOption
     Raises:
         Refused: with `CHECKPOINT`, it is not from a round as this order has them.
     """
-    parties, committee = witnesses(options, order=order, round_number=lineage.round)
+    parties, committee, needed = witnesses(options, order=order, round_number=lineage.round)
     members = set(lineage.members)
     enough = len(parties) if lineage.round == 0 else survivors_needed(len(parties))
     if (
@@ -295,6 +295,6 @@ def _check_origin(lineage: Lineage, signers: tuple[str, ...], options: RunOption
         or not members <= set(parties)
         or len(members) < enough
         or not set(signers) <= set(committee)
-        or len(signers) < survivors_needed(len(committee))
+        or len(signers) < needed
     ):
         raise Refused(FailureCode.CHECKPOINT)

@@ -7,9 +7,8 @@ import pytest
 
 from core.imaging.datasets import Part
 from core.learning import lineage
-from core.learning.orders import AggregationMode, survivors_needed
+from core.learning.orders import AggregationMode
 from federated.aggregation.blind import circle as circles
-from federated.aggregation.blind import conversation
 from federated.aggregation.blind.graph import Plan, plan
 from federated.aggregation.blind.statements import Upload
 from federated.messages import Step, Wire
@@ -17,7 +16,7 @@ from tests.federation import Federation
 from tests.integration.blind.cloud import Cloud, fresh, read
 
 FORTY = tuple(f"h{number:02}" for number in range(40))
-DEGREE, THRESHOLD, COMMITTEE = 10, 8, 9
+DEGREE, THRESHOLD, COMMITTEE, SIGNERS = 10, 8, 9, 7
 
 
 def sparse(members: int) -> Plan:
@@ -40,8 +39,9 @@ def forty_hospitals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federa
     """Forty hospitals, ten neighbours each, nine in the committee."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(circles, "plan", sparse)
-        for module in (circles, conversation, lineage):
-            patch.setattr(module, "COMMITTEE", COMMITTEE)
+        patch.setattr(lineage, "EVERYBODY", COMMITTEE)
+        patch.setattr(lineage, "COMMITTEE", COMMITTEE)
+        patch.setattr(lineage, "COMMITTEE_SIGNERS", SIGNERS)
         circles._circle.cache_clear()
         yield Federation(tmp_path_factory.mktemp("forty"), mode=AggregationMode.BLIND, rounds=1, slugs=FORTY)
     circles._circle.cache_clear()
@@ -80,7 +80,7 @@ def test_nobody_hears_of_more_than_its_neighbours_and_the_committee(cloud: Cloud
     assert len(cloud.federation.store.models[1].members) == 40
     signers = set(lineage.signers_of(cloud.federation.store.models[1].wire.lineage))
     assert signers <= set(circle.committee)
-    assert len(signers) >= survivors_needed(COMMITTEE)
+    assert len(signers) >= SIGNERS
 
 
 def test_the_model_is_the_weighted_mean_of_all_members_updates(cloud: Cloud) -> None:

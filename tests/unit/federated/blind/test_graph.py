@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.learning.lineage import COMMITTEE
+from core.learning.lineage import COMMITTEE, COMMITTEE_SIGNERS
 from core.learning.orders import survivors_needed
 from core.learning.run_events import FailureCode
 from federated.aggregation.blind.graph import Plan, neighbours, plan, tail
@@ -95,7 +95,7 @@ def test_a_plan_keeps_its_promises(members: int, colluders: float, drop_outs: fl
         cases = ((math.comb(places, x), x) for x in range(least, places + 1))
         return math.fsum(ways * share**x * (1 - share) ** (places - x) for ways, x in cases)
 
-    two_sets = at_least(COMMITTEE, colluders, 2 * survivors_needed(COMMITTEE) - COMMITTEE)
+    two_sets = at_least(COMMITTEE, colluders, 2 * COMMITTEE_SIGNERS - COMMITTEE)
     both_kinds = members * at_least(m, colluders, 2 * t - m)
     apart = (members * at_least(k // 2, colluders, t - 1 - k // 2)) ** 2 / 2
     assert two_sets + both_kinds + apart < 2.0**-bits
