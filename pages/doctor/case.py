@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import pandas as pd
 import streamlit as st
 
 from core.errors import HemaSealError
@@ -13,7 +12,7 @@ from core.services.case_records import Outcome
 from core.services.cases import retry_waiting
 from core.services.reviews import Decision, ReviewView, reviews_of, sign_review
 from core.services.slots import free_slots
-from pages._ui import clinic, guard, shell, state, times
+from pages._ui import answer, clinic, guard, shell, state, times
 
 DECISIONS = {
     Decision.AGREE: "I agree with the program",
@@ -53,10 +52,8 @@ def image_and_answer(detail: CaseDetail) -> None:
         st.metric("Probability", f"{result.positive_probability:.1%}", label_visibility="collapsed")
         clinic.probability_bar(result.positive_probability, result.threshold)
         if result.outcome is Outcome.UNCERTAIN:
-            st.markdown("It lies so close to the threshold that the program leaves the answer to you.")
-        rows = zip([label.title for label in case.study.classes], result.probabilities, strict=True)
-        table = pd.DataFrame([(title, f"{p:.1%}") for title, p in rows], columns=["Class", "Calibrated probability"])
-        st.dataframe(table, hide_index=True, width="content", key="case_probabilities", alt="Probability of each class")
+            st.markdown(answer.why_uncertain(case.study, result.prediction_set))
+        answer.classes(case.study, result.probabilities, result.prediction_set, result.coverage)
         st.caption(
             f"Answered by the enclave of {clinic.literal(case.care.name)} {times.show_time(result.at)} · "
             f"model {result.weights_sha256[:12]} · measurement {result.measurement[:12]}. "
