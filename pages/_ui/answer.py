@@ -9,7 +9,7 @@ from core.studies import Study
 
 
 def classes(study: Study, probabilities: Sequence[float], kept: Collection[int], coverage: float) -> None:
-    """Draw the classes in a table, and below it what the prediction set promises.
+    """Draw the classes in a table, what the prediction set promises, and what each class means.
 
     Args:
         study: gives the classes.
@@ -22,14 +22,14 @@ def classes(study: Study, probabilities: Sequence[float], kept: Collection[int],
             "Class": [label.title for label in study.classes],
             "Calibrated probability": [f"{p:.1%}" for p in probabilities],
             "Excluded": ["no" if number in kept else "yes" for number in range(len(study.classes))],
-            "Meaning": [label.meaning for label in study.classes],
         }
     )
     st.dataframe(
         table,
         hide_index=True,
+        width="content",
         key="case_probabilities",
-        alt="Classes with probability, whether they can be excluded, and meaning",
+        alt="Classes with their probabilities, and whether they can be excluded",
     )
     named = " or ".join(study.classes[number].title for number in sorted(kept))
     st.markdown(f"Cannot be excluded: **{named}**.")
@@ -37,6 +37,8 @@ def classes(study: Study, probabilities: Sequence[float], kept: Collection[int],
         f"For every class, at least {coverage:.0%} of its images in the validation keep it among those that cannot be "
         "excluded. Images of other patients, cameras or laboratories can do worse."
     )
+    with st.expander("What the classes mean", icon=":material/help:", key="case_meanings"):
+        st.markdown("\n".join(f"- **{label.title}**: {label.meaning}" for label in study.classes))
 
 
 def why_uncertain(study: Study, kept: Collection[int]) -> str:

@@ -20,7 +20,7 @@ def test_every_class_stands_there_with_its_meaning_and_those_that_cannot_be_excl
     assert not tab.exception
     table = tab.dataframe[0].value
     assert list(table["Class"]) == [label.title for label in SCANS.classes]
-    assert list(table["Meaning"]) == [label.meaning for label in SCANS.classes]
+    assert all(label.meaning in tab.markdown[1].value for label in SCANS.classes)
     assert list(table["Excluded"]) == ["no", "no", "yes", "yes", "yes", "yes"]
     assert tab.markdown[0].value == "Cannot be excluded: **No finding or Pneumonia**."
     assert "at least 95%" in tab.caption[0].value
