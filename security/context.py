@@ -14,6 +14,7 @@ class Purpose(StrEnum):
     CLIENT_UPDATE = "client-update"
     DATASET = "dataset"
     DATASET_NAME = "dataset-name"
+    DATASET_PART = "dataset-part"
     ENCLAVE_REPLY = "enclave-reply"
     ENCLAVE_REQUEST = "enclave-request"
     FEDERATED_MESSAGE = "federated-message"

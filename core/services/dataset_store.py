@@ -14,7 +14,7 @@ from sqlmodel import Session, select
 
 from core.errors import NotFound, RecordDamaged
 from core.imaging.archive import Archive, seal_dataset
-from core.imaging.datasets import DatasetArrays, Rejected
+from core.imaging.datasets import Acquired, DatasetArrays, Rejected
 from core.imaging.synthetic import CELLS_PER_PATIENT, STYLES, generate_arrays
 from core.services import audit
 from core.services.app import APP_PARTY, App
@@ -31,6 +31,7 @@ from security.keys import KeyUse
 SYNTHETIC_NAME = "Synthetic smears"
 UNREADABLE_NAME = "(name cannot be read)"
 DEMO_PATIENTS = 20
+NOTHING_SPECIAL = Acquired()
 _ID = re.compile(r"[0-9a-f]{32}")
 _SLUG = re.compile(r"[a-z][a-z0-9-]{1,30}")
 
@@ -74,17 +75,20 @@ def store_arrays(
     name: str,
     provenance: Provenance,
     rejected: Sequence[Rejected] = (),
+    acquired: Acquired = NOTHING_SPECIAL,
+    dataset_id: str = "",
 ) -> Dataset:
     """Seal a data set for the hospital's training node, write the file, then the row and the audit entry.
 
-    Of a rejected file the row keeps the line and the reason, not the name: names tell labels and people.
+    Of a rejected file the row keeps the line and the reason, not the name: names tell labels and people. An import
+    that may be interrupted gives the id beforehand.
 
     Raises:
         MemberRefused: the training node has no valid sealing certificate.
         DatabaseUnavailable: nothing was kept, the file neither.
     """
     recipient = app.certificate_of(f"{hospital.slug}.training", KeyUse.SEAL)
-    dataset_id = new_id()
+    dataset_id = dataset_id or new_id()
     row = Dataset(
         id=dataset_id,
         hospital_id=hospital.id,
@@ -99,7 +103,9 @@ def store_arrays(
     )
     path = sealed_path(app.settings, hospital.slug, dataset_id)
     archive = Archive(arrays, provenance.value)
-    _write(path, seal_dataset(archive, sender=app.identity, recipient=recipient, study=study, dataset_id=dataset_id))
+    write_whole(
+        path, seal_dataset(archive, sender=app.identity, recipient=recipient, study=study, dataset_id=dataset_id)
+    )
     try:
         with session_scope(app.engine) as session:
             session.add(row)
@@ -115,6 +121,8 @@ def store_arrays(
                     "patients": row.patients,
                     "rejected": len(row.rejected),
                     "provenance": provenance.value,
+                    "dicom": acquired.dicom,
+                    "text_may_be_burned_in": sum(count for _, count in acquired.burned_in),
                 },
             )
     except BaseException:
@@ -158,7 +166,7 @@ def _has_dataset(session: Session, hospital_id: str) -> bool:
     return session.exec(select(Dataset.id).where(Dataset.hospital_id == hospital_id).limit(1)).first() is not None
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, readable by its owner only."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")

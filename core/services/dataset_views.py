@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from core.imaging.datasets import Assignment, Rejected
+from core.imaging.datasets import Acquired, Assignment, Rejected
 from core.services.app import App
-from core.services.dataset_store import open_name, sealed_path
+from core.services.dataset_store import NOTHING_SPECIAL, open_name, sealed_path
 from core.studies import STUDIES_BY_CODE, Study
 from db.models import Dataset, Hospital, Provenance
 
@@ -48,6 +48,7 @@ class DatasetView:
         created_at: when it was added.
         sealed_bytes: size of the sealed file; 0 when the file is gone.
         refused_files: the same as `rejected` with file names; only right after the import.
+        acquired: what the images came as; only right after the import.
     """
 
     id: str
@@ -60,10 +61,17 @@ class DatasetView:
     rejected: list[tuple[int, str]]
     created_at: datetime
     sealed_bytes: int
-    refused_files: tuple[Rejected, ...] = field(default=())
+    refused_files: tuple[Rejected, ...] = field(default=(), compare=False)
+    acquired: Acquired = field(default=NOTHING_SPECIAL, compare=False)
 
 
-def view_of(app: App, hospital: Hospital, row: Dataset, refused: Sequence[Rejected] = ()) -> DatasetView:
+def view_of(
+    app: App,
+    hospital: Hospital,
+    row: Dataset,
+    refused: Sequence[Rejected] = (),
+    acquired: Acquired = NOTHING_SPECIAL,
+) -> DatasetView:
     """Return what the hospital sees of a row."""
     path = sealed_path(app.settings, hospital.slug, row.id)
     return DatasetView(
@@ -78,4 +86,5 @@ def view_of(app: App, hospital: Hospital, row: Dataset, refused: Sequence[Reject
         created_at=row.created_at,
         sealed_bytes=path.stat().st_size if path.exists() else 0,
         refused_files=tuple(refused),
+        acquired=acquired,
     )

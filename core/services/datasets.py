@@ -6,7 +6,7 @@ not open them again.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from sqlmodel import Session, col, select
@@ -14,12 +14,16 @@ from sqlmodel import Session, col, select
 from core.errors import DatasetRefused, InvalidInput, NotAuthorised, NotFound
 from core.imaging.datasets import (
     ImageSource,
+    Naming,
     Progress,
     Record,
     ZipSource,
+    as_source,
     assign_to_hospitals,
-    load_arrays,
+    has_index,
+    import_arrays,
     patient_stains,
+    read_class_folders,
     read_index,
     split_by_patient,
 )
@@ -36,6 +40,7 @@ from core.services.dataset_store import (
     style_slug,
 )
 from core.services.dataset_views import Assignment, DatasetView, Portion, Provenance, Rejected, view_of
+from core.services.import_parts import import_parts
 from core.settings import Mode, Settings
 from core.studies import LEUKEMIA, Study
 from db.engine import read_scope, session_scope
@@ -46,6 +51,7 @@ __all__ = [
     "SYNTHETIC_STUDY",
     "Assignment",
     "DatasetView",
+    "Naming",
     "Portion",
     "Provenance",
     "Rejected",
@@ -89,9 +95,14 @@ def import_folder(
     study: Study = LEUKEMIA,
     portion: Portion | None = None,
     seed: int = 0,
+    naming: Naming = Naming.EACH_FILE,
+    modality: str = "",
     progress: Progress | None = None,
 ) -> DatasetView:
-    """Import an ``index.csv`` folder of the machine that the application runs on.
+    """Import a folder of the machine that the application runs on: with an ``index.csv``, or with folders of classes.
+
+    An import that was interrupted goes on where it stopped when the same is asked again within a week, and never comes
+    in twice. Of DICOM files only the pixels are kept.
 
     Args:
         app: the application.
@@ -102,18 +113,21 @@ def import_folder(
         study: whose labels the index uses.
         portion: which patients to take; all when None.
         seed: of the split into training, validation and test.
+        naming: without an index: whose an image is.
+        modality: without an index: how all images were made; the study's first modality when not said.
         progress: called with (done, total) after each image.
 
     Raises:
         NotAuthorised: not the actor's to do, or folders may not be imported by path here.
-        DatasetRefused: no such folder, or the index cannot be used; the text names lines.
+        DatasetRefused: no such folder, the index cannot be used (the text names lines), or the same import is running.
         InvalidInput: the name cannot be used.
         MemberRefused: the hospital's training node has no valid certificate.
     """
     with read_scope(app.engine) as session:
-        _own_hospital(app, session, actor, Action.IMPORT_DATASET)
+        slug = _own_hospital(app, session, actor, Action.IMPORT_DATASET).slug
     path = _checked_folder(app.settings, folder)
-    return _import(app, actor, path, name, provenance, study=study, portion=portion, seed=seed, progress=progress)
+    choices = _Choices(slug, name, provenance, study, portion, seed, naming, modality)
+    return _import(app, actor, path, choices, progress)
 
 
 def import_zip(
@@ -126,14 +140,17 @@ def import_zip(
     study: Study = LEUKEMIA,
     portion: Portion | None = None,
     seed: int = 0,
+    naming: Naming = Naming.EACH_FILE,
+    modality: str = "",
     progress: Progress | None = None,
 ) -> DatasetView:
-    """Import a zip of an ``index.csv`` folder; it is read in memory and never unpacked. See `import_folder`."""
+    """Import a zip of such a folder; it is read in memory and never unpacked. See `import_folder`."""
     with read_scope(app.engine) as session:
-        _own_hospital(app, session, actor, Action.IMPORT_DATASET)
+        slug = _own_hospital(app, session, actor, Action.IMPORT_DATASET).slug
     source = ZipSource.open(file)
+    choices = _Choices(slug, name, provenance, study, portion, seed, naming, modality)
     with source.archive:
-        return _import(app, actor, source, name, provenance, study=study, portion=portion, seed=seed, progress=progress)
+        return _import(app, actor, source, choices, progress)
 
 
 def generate_dataset(
@@ -194,32 +211,76 @@ def may_import_folders(app: App) -> bool:
     return app.settings.import_root is not None or app.settings.mode is Mode.DEMO
 
 
+class _Choices(NamedTuple):
+    """What somebody chose for an import; two imports with the same choices and files are the same import."""
+
+    slug: str
+    name: str
+    provenance: Provenance
+    study: Study
+    portion: Portion | None
+    seed: int
+    naming: Naming
+    modality: str
+
+
 def _import(
-    app: App,
-    actor: Actor,
-    place: Path | ImageSource,
-    name: str,
-    provenance: Provenance,
-    *,
-    study: Study,
-    portion: Portion | None,
-    seed: int,
-    progress: Progress | None,
+    app: App, actor: Actor, place: Path | ImageSource, choices: _Choices, progress: Progress | None
 ) -> DatasetView:
     """Read, divide, load and store."""
-    name = _checked_name(name or default_name(app.clock.now()))
-    records = read_index(place, study)
+    name = _checked_name(choices.name or default_name(app.clock.now()))
+    study = choices.study
+    records, strangers = _records_of(place, choices)
+    provenance = choices.provenance
     synthetic = all(record.site.startswith(SYNTHETIC_SITE) for record in records)
     if synthetic and provenance is not Provenance.CLINICAL:  # what was said to be clinical stays clinical
         provenance = Provenance.SYNTHETIC
     elif provenance is Provenance.SYNTHETIC:
         raise InvalidInput("this folder holds images that are not synthetic; say whether they are public or clinical")
-    chosen = _portion_of(records, portion, place, study)
-    arrays, rejected = load_arrays(split_by_patient(chosen, seed=seed), place, study, progress)
-    with read_scope(app.engine) as session:
-        hospital = _own_hospital(app, session, actor, Action.IMPORT_DATASET)
-    row = store_arrays(app, actor, hospital, arrays, study=study, name=name, provenance=provenance, rejected=rejected)
-    return view_of(app, hospital, row, rejected)
+    chosen = _portion_of(records, choices.portion, place, study)
+    split = split_by_patient(chosen, seed=choices.seed)
+    with import_parts(app, choices.slug, what=_identity(place, choices, records), side=study.input_size) as parts:
+        with read_scope(app.engine) as session:
+            hospital = _own_hospital(app, session, actor, Action.IMPORT_DATASET)
+            row = session.get(Dataset, parts.dataset_id)
+        if row is not None:  # it was whole already, and only the answer was lost
+            parts.clear()
+            return view_of(app, hospital, row)
+        try:
+            arrays, rejected, acquired = import_arrays(split, place, study, progress, parts)
+        except DatasetRefused:
+            parts.clear()
+            raise
+        with read_scope(app.engine) as session:  # again, since reading may have taken long
+            hospital = _own_hospital(app, session, actor, Action.IMPORT_DATASET)
+        row = store_arrays(
+            app,
+            actor,
+            hospital,
+            arrays,
+            study=study,
+            name=name,
+            provenance=provenance,
+            rejected=[*strangers, *rejected],
+            acquired=acquired,
+            dataset_id=parts.dataset_id,
+        )
+        parts.clear()
+    return view_of(app, hospital, row, [*strangers, *rejected], acquired)
+
+
+def _records_of(place: Path | ImageSource, choices: _Choices) -> tuple[list[Record], list[Rejected]]:
+    """Return what there is to import, by the index or by the folders, and files that are no part of it."""
+    if has_index(place):
+        return read_index(place, choices.study), []
+    records, strangers = read_class_folders(place, choices.study, naming=choices.naming, modality=choices.modality)
+    return records, [Rejected(path, reason, 0) for path, reason in strangers]
+
+
+def _identity(place: Path | ImageSource, choices: _Choices, records: Sequence[Record]) -> list[str]:
+    """Return all that makes an import this one: choices, records, and the state of each file."""
+    source = as_source(place)
+    return [repr(choices), *(f"{record} {source.stamp(record.path)}" for record in records)]
 
 
 def _portion_of(
