@@ -136,6 +136,14 @@ class ImageTooLarge(HemaSealError):
     remedy = "Send a smaller image, for example the cell itself rather than the whole slide."
 
 
+class CaseTooLarge(HemaSealError):
+    """More pictures, or more bytes of them, than one case may hold."""
+
+    code = "IMG-CASE"
+    text = "These are more pictures than can be sent at once."
+    remedy = "Take some out, or choose smaller ones; you can send the others afterwards."
+
+
 class ImageRefused(HemaSealError):
     """The quality gate refused the image."""
 

@@ -4,6 +4,7 @@ import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from core.clock import Clock, SystemClock
 from core.diagnosis.wire import (
@@ -134,12 +135,16 @@ class EnclaveClient:
         study: str,
         checkpoint_id: str,
         sealed_image: bytes,
+        image: int = 0,
+        images: int = 1,
         supply: Callable[[], SealedModel] | None = None,
     ) -> EnclaveAnswer:
-        """Let the enclave answer a case.
+        """Let the enclave answer for one image of a case.
 
         Args:
             case_id: the case that the image's seal names.
+            image: number of the image in the case, from 0.
+            images: how many the case has.
             study: name of the study.
             checkpoint_id: the model that shall answer.
             sealed_image: PNG, sealed with `core.diagnosis.wire.image_context`.
@@ -154,8 +159,10 @@ class EnclaveClient:
             RecordDamaged: the image was changed, or sealed for another enclave, case or study.
             ImageBroken: the seal holds, but what it holds is no image.
         """
-        fields: dict[str, str | bytes] = {
+        fields: dict[str, Any] = {
             "case_id": case_id,
+            "image": image,
+            "images": images,
             "study": study,
             "checkpoint_id": checkpoint_id,
             "sealed": sealed_image,
@@ -169,27 +176,49 @@ class EnclaveClient:
             reply = self._ask(self._request(Operation.DIAGNOSE, **fields))
         return EnclaveAnswer(sealed=reply.sealed, stages_ms=reply.stages_ms)
 
-    def view(self, *, case_id: str, study: str, sealed_image: bytes) -> bytes:
-        """Return the image (PNG) of a case, sealed again for the app with `core.diagnosis.wire.view_context`.
+    def view(self, *, case_id: str, study: str, sealed_image: bytes, image: int = 0, images: int = 1) -> bytes:
+        """Return an image (PNG) of a case, sealed again for the app with `core.diagnosis.wire.view_context`.
 
         Raises:
             RecordDamaged: as in `diagnose`.
             ImageBroken: as in `diagnose`.
         """
-        return self._ask(self._request(Operation.VIEW, case_id=case_id, study=study, sealed=sealed_image)).sealed
+        which = {"case_id": case_id, "study": study, "image": image, "images": images}
+        return self._ask(self._request(Operation.VIEW, **which, sealed=sealed_image)).sealed
+
+    def crops(
+        self,
+        *,
+        case_id: str,
+        study: str,
+        sealed_image: bytes,
+        boxes: tuple[tuple[int, int, int], ...],
+        image: int = 0,
+        images: int = 1,
+    ) -> bytes:
+        """Return squares (left, top, side) of an image beside each other as one PNG, sealed again for the app.
+
+        Each is `core.diagnosis.operations.CROP_PX` wide; the seal is that of `core.diagnosis.wire.crops_context`.
+
+        Raises:
+            RecordDamaged: as in `diagnose`.
+            ImageBroken: as in `diagnose`, or a square lies outside of the image.
+        """
+        which = {"case_id": case_id, "study": study, "image": image, "images": images}
+        return self._ask(self._request(Operation.CROPS, **which, boxes=boxes, sealed=sealed_image)).sealed
 
     def stop(self) -> None:
         """End the enclave process."""
         self._ask(self._request(Operation.STOP))
 
-    def _request(self, op: Operation, **fields: str | bytes) -> Request:
+    def _request(self, op: Operation, **fields: Any) -> Request:
         return Request(
             op=op,
             party=self.party,
             at=self._clock.now(),
             reply_to=self._identity.sealing_certificate.der,
             crl=self._trust.crl_der,
-            **fields,  # type: ignore[arg-type]
+            **fields,
         )
 
     def _ask(self, request: Request) -> Reply:

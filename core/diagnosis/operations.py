@@ -12,11 +12,16 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from core.clock import Clock
+from core.diagnosis.assessment import assess
 from core.diagnosis.checkpoint_file import open_model
 from core.diagnosis.hardening import wipe
-from core.diagnosis.heatmap import overlay_png
 from core.diagnosis.measurement import measure_with_model
 from core.diagnosis.predictor import Predictor
 from core.diagnosis.result import DiagnosisResult
@@ -30,14 +35,17 @@ from core.diagnosis.wire import (
     Replays,
     Reply,
     Request,
+    crops_context,
     image_context,
     reply_context,
     request_context,
     result_context,
     view_context,
 )
-from core.errors import CheckpointRefused, HemaSealError
+from core.errors import CheckpointRefused, HemaSealError, ImageRefused
+from core.imaging.cells import CellBox, crop
 from core.imaging.decode import decode_upload, encode_png
+from core.studies import STUDIES
 from security.certificates import Certificate, Trust
 from security.context import Context
 from security.errors import CertificateRefused, SealBroken, SecurityError
@@ -47,6 +55,8 @@ from security.sealing import open_sealed, seal
 from security.signing import sign, verify
 
 MAX_MODELS = 8
+MAX_CROPS = 64
+CROP_PX = 160
 MODEL_SENDER = "authority"
 """The one party whose models serve: it seals a model for the enclaves when it promotes it."""
 
@@ -102,6 +112,7 @@ class Enclave:
             Operation.LOAD_MODEL: self._load_model,
             Operation.DIAGNOSE: self._diagnose,
             Operation.VIEW: self._view,
+            Operation.CROPS: self._crops,
             Operation.STOP: self._stop,
         }
 
@@ -194,72 +205,73 @@ class Enclave:
             raise _Refused(Code.MODEL_UNKNOWN)
         data = self._open_image(request, now)
         opened = time.perf_counter()
-        try:
-            pixels = decode_upload(data, **self._limits).pixels
-        except HemaSealError as error:
-            raise _Refused(Code.IMAGE_UNREADABLE) from error
-        finally:
-            wipe(data)
+        pixels = self._decode(data)
         decoded = time.perf_counter()
         try:
             with self._inference:
-                prediction = predictor.predict(pixels)
+                found = assess(pixels, STUDIES[request.study], predictor.predict)
+        except ImageRefused as error:
+            raise _Refused(Code.IMAGE_UNREADABLE) from error
         finally:
             wipe(pixels)
-        predicted = time.perf_counter()
-        picture = overlay_png(prediction.heat_map)
-        stages = {
-            "open": (opened - started) * 1e3,
-            "decode": (decoded - opened) * 1e3,
-            **prediction.stages_ms,
-        }
-        stages["heat_map"] += (time.perf_counter() - predicted) * 1e3
-        manifest = predictor.manifest
+        stages = {"open": (opened - started) * 1e3, "decode": (decoded - opened) * 1e3, **found.stages_ms}
+        manifest, lead = predictor.manifest, found.lead
         result = DiagnosisResult(
             case_id=request.case_id,
+            image=request.image,
+            images=request.images,
             study=request.study,
             checkpoint_id=request.checkpoint_id,
             weights_sha256=manifest.weights_sha256,
-            probabilities=prediction.probabilities,
-            label_index=prediction.label_index,
-            outcome=prediction.outcome,
-            positive_probability=prediction.positive_probability,
-            confidence=prediction.confidence,
+            box=found.box,
+            probabilities=lead.probabilities,
+            label_index=lead.label_index,
+            outcome=lead.outcome,
+            positive_probability=lead.positive_probability,
+            confidence=lead.confidence,
             threshold=manifest.threshold,
-            prediction_set=prediction.prediction_set,
+            prediction_set=lead.prediction_set,
             coverage=manifest.coverage,
-            heat_map_png=picture,
+            heat_map_png=found.overlay,
+            cells=found.cells,
+            cells_seen=found.cells_seen,
+            alarm_threshold=manifest.alarm_threshold,
+            alarm_rate=manifest.alarm_rate,
+            false_alarm_bound=manifest.false_alarm_bound,
             stages_ms=stages,
             answered_by=self._identity.party,
             measurement=measure_with_model(self._measurement, manifest.litert_sha256),
             at=now,
         )
         before = time.perf_counter()
-        context = result_context(study=request.study, case_id=request.case_id, party=self._identity.party)
-        sealed = self._seal(result.encode(), request, context)
+        sealed = self._seal(result.encode(), request, result_context(**self._which(request)))
         return Reply(code=Code.OK, sealed=sealed, stages_ms={**stages, "seal": (time.perf_counter() - before) * 1e3})
 
     def _view(self, request: Request) -> Reply:
-        data = self._open_image(request, self._clock.now())
-        try:
-            pixels = decode_upload(data, **self._limits).pixels
-        except HemaSealError as error:
-            raise _Refused(Code.IMAGE_UNREADABLE) from error
-        finally:
-            wipe(data)
+        pixels = self._decode(self._open_image(request, self._clock.now()))
         try:
             picture = encode_png(pixels)
         finally:
             wipe(pixels)
-        context = view_context(study=request.study, case_id=request.case_id, party=self._identity.party)
-        return Reply(code=Code.OK, sealed=self._seal(picture, request, context))
+        return Reply(code=Code.OK, sealed=self._seal(picture, request, view_context(**self._which(request))))
+
+    def _crops(self, request: Request) -> Reply:
+        if not 0 < len(request.boxes) <= MAX_CROPS:
+            raise _Refused(Code.REQUEST_REFUSED)
+        pixels = self._decode(self._open_image(request, self._clock.now()))
+        try:
+            strip = encode_png(np.hstack([_square(pixels, box) for box in request.boxes]))
+        finally:
+            wipe(pixels)
+        return Reply(code=Code.OK, sealed=self._seal(strip, request, crops_context(**self._which(request))))
 
     def _stop(self, _request: Request) -> Reply:
         self._on_stop()
         return Reply(code=Code.OK)
 
     def _open_image(self, request: Request, now: datetime) -> bytes:
-        context = image_context(study=request.study, case_id=request.case_id)
+        which = {"image": request.image, "images": request.images}
+        context = image_context(study=request.study, case_id=request.case_id, **which)
         try:
             return open_sealed(
                 request.sealed, recipient=self._identity, trust=self._trust, context=context, sender=APP, at=now
@@ -267,8 +279,39 @@ class Enclave:
         except (SealBroken, CertificateRefused, ValueError) as error:
             raise _Refused(Code.IMAGE_SEAL) from error
 
+    def _decode(self, data: bytes) -> NDArray[np.uint8]:
+        """Decode an opened image and wipe its bytes."""
+        try:
+            return decode_upload(data, **self._limits).pixels
+        except HemaSealError as error:
+            raise _Refused(Code.IMAGE_UNREADABLE) from error
+        finally:
+            wipe(data)
+
+    def _which(self, request: Request) -> dict[str, Any]:
+        """Return what the context of an answer about an image names."""
+        return {
+            "study": request.study,
+            "case_id": request.case_id,
+            "party": self._identity.party,
+            "image": request.image,
+            "images": request.images,
+        }
+
     def _seal(self, data: bytes, request: Request, context: Context) -> bytes:
         """Seal an answer to the app and wipe it."""
         sealed = seal(data, sender=self._identity, recipients=[Certificate(request.reply_to)], context=context)
         wipe(data)
         return sealed
+
+
+def _square(pixels: NDArray[np.uint8], box: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Cut a square out and bring it to `CROP_PX`; one that lies outside of the image, or is far larger, is refused."""
+    left, top, side = box
+    height, width = pixels.shape[:2]
+    inside = -side < 2 * left < 2 * width - side and -side < 2 * top < 2 * height - side
+    if not (0 < side <= 2 * max(height, width) and inside):
+        raise _Refused(Code.IMAGE_UNREADABLE)
+    cut = crop(pixels, CellBox(left, top, side, left + side / 2, top + side / 2, 0.0))
+    how = cv2.INTER_AREA if side > CROP_PX else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(cut, (CROP_PX, CROP_PX), interpolation=how), np.uint8)

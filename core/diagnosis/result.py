@@ -1,4 +1,4 @@
-"""The answer to one case, as it is sealed, stored and shown."""
+"""The answer for one image of a case, as it is sealed, stored and shown. `conclusion` puts a case's images together."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,13 +7,36 @@ from typing import ClassVar
 from core.diagnosis.codec import TRAVELS, Codec
 from core.diagnosis.predictor import Outcome
 
+Box = tuple[int, int, int]
+"""(left, top, side) of a square in pixels of the image; it may reach over the border."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellFinding:
+    """What the model says of one cell of a field; see `DiagnosisResult` for the terms."""
+
+    box: Box
+    probabilities: tuple[float, ...]
+    label_index: int
+    outcome: Outcome
+    positive_probability: float
+    heat_map_png: bytes = field(repr=False)
+
+    __pydantic_config__: ClassVar = TRAVELS
+
 
 @dataclass(frozen=True, kw_only=True)
 class DiagnosisResult:
-    """A preliminary answer. Probabilities are calibrated and in 0..1.
+    """A preliminary answer for one image. Probabilities are calibrated and in 0..1.
+
+    The answer is that for `box`: the centred square of the image or, in a field of several cells, the cell that
+    looks most suspicious; `cells` then tells of each cell.
 
     Attributes:
         case_id: the case that was asked about.
+        image: number of the image in the case, from 0.
+        images: how many images the case has.
+        box: what the following is about.
         study: name of the study.
         checkpoint_id: the model that answered.
         weights_sha256: hash of its weights.
@@ -25,7 +48,12 @@ class DiagnosisResult:
         threshold: positive probability from which the model calls an image positive.
         prediction_set: classes that cannot be excluded, the most probable one first ...
         coverage: ... each class being in the sets of at least this share of its images, on validation.
-        heat_map_png: RGBA overlay for the centred square of the image (`core.diagnosis.heatmap`).
+        heat_map_png: RGBA overlay for `box` (`core.diagnosis.heatmap`).
+        cells: the cells of a field, row by row, the most suspicious of them with heat maps; empty for other images.
+        cells_seen: how many cells the field has; more than are in `cells` where there are very many.
+        alarm_threshold: positive probability from which a cell counts for its patient's alarm.
+        alarm_rate: share of such cells that must be exceeded for the alarm.
+        false_alarm_bound: share of patients without any such cell that may raise it.
         stages_ms: milliseconds spent in each stage inside the enclave, sealing of the result not included.
         answered_by: party of the enclave.
         measurement: hash of the enclave's code, dependencies and this model.
@@ -33,9 +61,12 @@ class DiagnosisResult:
     """
 
     case_id: str
+    image: int
+    images: int
     study: str
     checkpoint_id: str
     weights_sha256: str
+    box: Box
     probabilities: tuple[float, ...]
     label_index: int
     outcome: Outcome
@@ -45,12 +76,31 @@ class DiagnosisResult:
     prediction_set: tuple[int, ...]
     coverage: float
     heat_map_png: bytes = field(repr=False)
+    cells: tuple[CellFinding, ...] = field(repr=False)
+    cells_seen: int
+    alarm_threshold: float
+    alarm_rate: float
+    false_alarm_bound: float
     stages_ms: dict[str, float]
     answered_by: str
     measurement: str
     at: datetime
 
     __pydantic_config__: ClassVar = TRAVELS
+
+    @property
+    def findings(self) -> tuple[CellFinding, ...]:
+        """The cells of a field, or the one thing that another image shows."""
+        return self.cells or (
+            CellFinding(
+                box=self.box,
+                probabilities=self.probabilities,
+                label_index=self.label_index,
+                outcome=self.outcome,
+                positive_probability=self.positive_probability,
+                heat_map_png=self.heat_map_png,
+            ),
+        )
 
     def encode(self) -> bytes:
         """Return the canonical CBOR of this result."""

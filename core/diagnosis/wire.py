@@ -34,6 +34,7 @@ class Operation(StrEnum):
     LOAD_MODEL = "load_model"
     DIAGNOSE = "diagnose"
     VIEW = "view"
+    CROPS = "crops"
     STOP = "stop"
 
 
@@ -59,11 +60,14 @@ class Request:
         at: when it was made, UTC.
         reply_to: the app's sealing certificate, DER; sealed answers go to it.
         crl: newest revocation list that the app knows, DER, or None.
-        study: name of the study (load_model, diagnose, view).
+        study: name of the study (load_model, diagnose, view, crops).
         checkpoint_id: the model (load_model, diagnose).
         run: run that the model's seal names (load_model).
         sender: party that sealed the model (load_model).
-        case_id: the case that the image's seal names (diagnose, view).
+        case_id: the case that the image's seal names (diagnose, view, crops).
+        image: number of the image in its case, from 0 ...
+        images: ... and how many the case has.
+        boxes: (left, top, side) of the squares to cut out (crops).
         sealed: sealed model or image.
     """
 
@@ -77,6 +81,9 @@ class Request:
     run: str = ""
     sender: str = ""
     case_id: str = ""
+    image: int = 0
+    images: int = 1
+    boxes: tuple[tuple[int, int, int], ...] = ()
     sealed: bytes = field(default=b"", repr=False)
 
     __pydantic_config__: ClassVar = TRAVELS
@@ -88,7 +95,7 @@ class Reply:
 
     Attributes:
         code: how it ended; all else is empty unless it is OK.
-        sealed: sealed result (diagnose) or image (view).
+        sealed: sealed result (diagnose), image (view) or strip of squares (crops).
         stages_ms: milliseconds of each stage inside the enclave.
         pid: process id (hello).
         measurement: `core.diagnosis.measurement.measure` (hello).
@@ -123,19 +130,33 @@ def reply_context(request_id: bytes, party: str) -> Context:
     return Context(purpose=Purpose.ENCLAVE_REPLY, study="", sender=party, object_id=request_id.hex())
 
 
-def image_context(*, study: str, case_id: str) -> Context:
-    """Return the context of a patient's image that the app seals for enclaves."""
-    return Context(purpose=Purpose.IMAGE, study=study, sender=APP, object_id=case_id)
+def image_context(*, study: str, case_id: str, image: int = 0, images: int = 1) -> Context:
+    """Return the context of a patient's image that the app seals for enclaves: which image of which case."""
+    return Context(purpose=Purpose.IMAGE, study=study, sender=APP, object_id=_image_of(case_id, image, images))
 
 
-def result_context(*, study: str, case_id: str, party: str) -> Context:
+def result_context(*, study: str, case_id: str, party: str, image: int = 0, images: int = 1) -> Context:
     """Return the context of a result that an enclave seals for the app."""
-    return Context(purpose=Purpose.RESULT, study=study, sender=party, object_id=case_id)
+    return Context(purpose=Purpose.RESULT, study=study, sender=party, object_id=_image_of(case_id, image, images))
 
 
-def view_context(*, study: str, case_id: str, party: str) -> Context:
+def view_context(*, study: str, case_id: str, party: str, image: int = 0, images: int = 1) -> Context:
     """Return the context of an image that an enclave seals for the app, for one viewing."""
-    return Context(purpose=Purpose.VIEW, study=study, sender=party, object_id=case_id)
+    return Context(purpose=Purpose.VIEW, study=study, sender=party, object_id=_image_of(case_id, image, images))
+
+
+def crops_context(*, study: str, case_id: str, party: str, image: int = 0, images: int = 1) -> Context:
+    """Return the context of squares of an image that an enclave seals for the app, for one viewing."""
+    which = f"{_image_of(case_id, image, images)}/crops"
+    return Context(purpose=Purpose.VIEW, study=study, sender=party, object_id=which)
+
+
+def _image_of(case_id: str, image: int, images: int) -> str:
+    """Name an image by its case, its number and how many there are: one that is taken away or added is noticed.
+
+    A case's only image bears the name of the case, as before a case could hold several.
+    """
+    return case_id if images == 1 else f"{case_id}/{image + 1}/{images}"
 
 
 def send_frame(connection: socket.socket, *parts: bytes) -> None:

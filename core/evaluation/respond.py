@@ -151,7 +151,7 @@ def _measure(app: App, files: list[Path], n: int, progress: Progress) -> Respons
 def _upload(app: App, patient: Actor, data: bytes, *, preferred: str | None) -> tuple[float, dict[str, float]]:
     started = time.perf_counter()
     case = submit(
-        app, patient, data=data, study="leukemia", place=PLACE, preferred=preferred, allow_fallback=preferred is None
+        app, patient, files=[data], study="leukemia", place=PLACE, preferred=preferred, allow_fallback=preferred is None
     )
     took = (time.perf_counter() - started) * 1e3
     if case.status is CaseStatus.WAITING:

@@ -35,10 +35,11 @@ _WORKING_SIDE = 800
 _SMALL_RED_CELL = 20.0
 _LEAST_DENSITY = 0.12
 _LEAST_AZURE = 0.10
-_LEAST_VIOLET = 0.40
+_LEAST_VIOLET = 0.33
 _ROOM = 1.5
 _SEVERAL = 3
 _RED_CELL_PX = (4.0, 120.0)
+_LEAST_RED_CELL = 6.0
 _NUCLEUS_PER_RED_CELL = 1.15
 _LEAST_RED_CELL_PER_NUCLEUS = 0.45
 
@@ -70,7 +71,7 @@ class CellsFound:
         cells: row by row; at most `MAX_CELLS`.
         total: how many there are.
         red_cell: diameter of the red cells in pixels; judged by the nuclei where no lone red cell is seen; 0.0 where
-            nothing is stained.
+            nothing is stained, or so small that no cell could be judged.
         is_field: the picture has room for several cells beside each other, so it is none of a single cell.
     """
 
@@ -91,7 +92,7 @@ def find_cells(pixels: Pixels) -> CellsFound:
     if 0 < seen.red_cell < _SMALL_RED_CELL and 2 * longer <= _WORKING_SIDE:
         zoom = 0.5
         seen = _see(_resized(pixels, zoom))
-    if seen.red_cell == 0:
+    if seen.red_cell * zoom < _LEAST_RED_CELL:
         return CellsFound((), 0, 0.0, is_field=False)
     nuclei = find_nuclei(seen.mask, seen.azure, threshold=seen.threshold, red_cell=seen.red_cell)
     side = FRAME * seen.red_cell * zoom

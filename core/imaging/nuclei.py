@@ -3,6 +3,7 @@
 Lengths are in pixels of the mask; what is large or small is told in diameters of the picture's red cells.
 """
 
+import heapq
 import math
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ NECK, NECK_OF_NUCLEI = 0.65, 0.80
 """Two peaks are parted if the neck between them is narrower than this share of the lower peak; the latter if both can
 be nuclei by themselves. Chosen, like the lengths, on fields drawn and composed apart from those that are reported."""
 LEVELS = 33
+MAX_PARTS = 1500
+"""A picture with more parts is one of specks or noise, not of cells."""
 _FAINT = 1.25
 
 
@@ -91,14 +94,16 @@ def _solid(mask: Mask, red_cell: float) -> Mask:
 
 
 def _parts(mask: Mask, azure: Floats, red_cell: float) -> list[Nucleus]:
-    """Cut the mask at the necks between the peaks of its distance transform."""
+    """Cut the mask at the necks between the peaks of its distance transform; nothing of a picture of mere specks."""
     depth = np.asarray(cv2.distanceTransform(mask, cv2.DIST_L2, 5), np.float32)
     smooth = cv2.GaussianBlur(depth, (0, 0), max(0.05 * red_cell, 0.5))
     reach = max(3, round(0.45 * red_cell) | 1)
     around = cv2.dilate(smooth, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
     peaks = ((smooth >= around - 1e-6) & (depth > 0.12 * red_cell)).astype(np.uint8)
-    _, seeds = cv2.connectedComponents(peaks)
+    many, seeds = cv2.connectedComponents(peaks)
     count, components, boxes, _ = cv2.connectedComponentsWithStats(mask)
+    if max(many, count) > MAX_PARTS:
+        return []
     parts: list[Nucleus] = []
     for number in range(1, count):
         left, top, width, height, area = (int(value) for value in boxes[number])
@@ -106,77 +111,99 @@ def _parts(mask: Mask, azure: Floats, red_cell: float) -> list[Nucleus]:
             continue
         window = (slice(top, top + height), slice(left, left + width))
         own = components[window] == number
-        here = np.where(own, seeds[window], 0)
-        regions = _cut_at_necks(own, here, depth[window], red_cell)
-        parts += [_part(region, azure[window], (left, top), mask.shape) for region in regions]
+        labels = _labels(own, np.where(own, seeds[window], 0), depth[window], red_cell)
+        parts += _regions(labels, azure[window], (left, top), mask.shape)
     return parts
 
 
-def _part(region: NDArray[np.bool_], azure: Floats, corner: tuple[int, int], shape: tuple[int, ...]) -> Nucleus:
-    rows, columns = np.nonzero(region)
-    mean = float(azure[rows, columns].mean())
-    columns, rows = columns + corner[0], rows + corner[1]
-    cut = rows.min() == 0 or columns.min() == 0 or rows.max() == shape[0] - 1 or columns.max() == shape[1] - 1
-    hull = _hull(np.stack([columns, rows], axis=1))
-    return Nucleus(float(columns.mean()), float(rows.mean()), float(len(rows)), hull, mean, bool(cut))
-
-
-def _cut_at_necks(
-    own: NDArray[np.bool_], seeds: NDArray[np.int32], depth: Floats, red_cell: float
-) -> list[NDArray[np.bool_]]:
-    """Part one component by watershed from the seeds that a neck parts from all others."""
+def _labels(own: NDArray[np.bool_], seeds: NDArray[np.int32], depth: Floats, red_cell: float) -> NDArray[np.int32]:
+    """Number the parts of one component from 1: watershed from the seeds that a neck parts from all others."""
     groups = _parted(own, seeds, depth, red_cell)
     if len(groups) < 2:  # noqa: PLR2004
-        return [own]
-    markers = np.zeros(own.shape, np.int32)
+        return own.astype(np.int32)
+    table = np.zeros(int(seeds.max()) + 1, np.int32)
     for number, group in enumerate(groups, 1):
-        markers[np.isin(seeds, group)] = number
+        table[group] = number
+    markers = table[seeds]
     walls = np.where(own, np.uint8(0), np.uint8(255))  # what lies outside is flooded last
     cv2.watershed(np.repeat(walls[:, :, None], 3, axis=2), markers)
-    regions = [(markers == number) & own for number in range(1, len(groups) + 1)]
-    return [region for region in regions if region.any()]
+    return np.where(own, np.maximum(markers, 0), 0).astype(np.int32)
 
 
 def _parted(own: NDArray[np.bool_], seeds: NDArray[np.int32], depth: Floats, red_cell: float) -> list[list[int]]:
     """Group the seeds between which there is no neck: the water falls, and peaks that meet high up are one."""
-    groups = [[int(label)] for label in np.unique(seeds) if label]
+    rows, columns = np.nonzero(seeds)
+    if not len(rows):
+        return []
+    upwards = np.argsort(depth[rows, columns], kind="stable")
+    summit = {int(seeds[rows[n], columns[n]]): (int(rows[n]), int(columns[n])) for n in upwards}
+    height = {label: float(depth[place]) for label, place in summit.items()}
+    groups = [[label] for label in sorted(height, key=lambda label: -height[label])]  # the highest leads
     if len(groups) < 2:  # noqa: PLR2004
         return groups
     inside = np.where(own, depth, np.float32(0))
-    peak = {label: float(inside[seeds == label].max()) for (label,) in groups}
-    for level in np.linspace(max(peak.values()), 0, LEVELS, endpoint=False)[1:]:
+    for level in np.linspace(height[groups[0][0]], 0, LEVELS, endpoint=False)[1:]:
         _, land = cv2.connectedComponents((inside > level).astype(np.uint8))
-        islands: dict[int, list[list[int]]] = {}
+        islands: dict[int, list[int]] = {}
+        kept: list[list[int]] = []
         for group in groups:
-            island = int(land[seeds == max(group, key=peak.__getitem__)].max())
+            lead = group[0]
+            island = int(land[summit[lead]])
+            neck = NECK_OF_NUCLEI if height[lead] > NUCLEUS * red_cell else NECK
+            if island and island in islands and level > neck * height[lead]:
+                islands[island] += group
+                continue
+            kept.append(group)
             if island:
-                islands.setdefault(island, []).append(group)
-        for meeting in islands.values():
-            meeting.sort(key=lambda group: -max(peak[label] for label in group))
-            for group in meeting[1:]:
-                height = max(peak[label] for label in group)
-                if level > (NECK_OF_NUCLEI if height > NUCLEUS * red_cell else NECK) * height:
-                    meeting[0].extend(group)
-                    groups.remove(group)
+                islands.setdefault(island, group)
+        groups = kept
     return groups
+
+
+def _regions(
+    labels: NDArray[np.int32], azure: Floats, corner: tuple[int, int], shape: tuple[int, ...]
+) -> list[Nucleus]:
+    """Measure the numbered parts of a window of a picture of this shape."""
+    rows, columns = np.nonzero(labels)
+    if not len(rows):
+        return []
+    numbers = labels[rows, columns]
+    order = np.argsort(numbers, kind="stable")
+    starts = np.flatnonzero(np.diff(numbers[order], prepend=0))
+    nuclei = []
+    for own in np.split(order, starts[1:]):
+        y, x = rows[own] + corner[1], columns[own] + corner[0]
+        cut = y.min() == 0 or x.min() == 0 or y.max() == shape[0] - 1 or x.max() == shape[1] - 1
+        mean = float(azure[rows[own], columns[own]].mean())
+        hull = _hull(np.stack([x, y], axis=1))
+        nuclei.append(Nucleus(float(x.mean()), float(y.mean()), float(len(own)), hull, mean, bool(cut)))
+    return nuclei
 
 
 def _together(parts: list[Nucleus], red_cell: float) -> list[Nucleus]:
     """Put lobes together, the nearest first, as long as all fit into one nucleus."""
-    groups = list(parts)
-    while True:
-        pairs = [
-            (math.hypot(first.x - second.x, first.y - second.y), i, j)
-            for i, first in enumerate(groups)
-            for j, second in enumerate(groups[:i])
-            if abs(first.x - second.x) < TOGETHER * red_cell and _are_lobes(first, second, red_cell)
+    groups: dict[int, Nucleus] = dict(enumerate(parts))
+    reach = TOGETHER * red_cell
+
+    def near(number: int) -> list[tuple[float, int, int]]:
+        one = groups[number]
+        return [
+            (math.hypot(one.x - other.x, one.y - other.y), key, number)
+            for key, other in groups.items()
+            if key < number and abs(one.x - other.x) < reach and _are_lobes(one, other, red_cell)
         ]
-        if not pairs:
-            return groups
-        _, i, j = min(pairs)
-        joined = _joined(groups[i], groups[j])
-        groups = [group for number, group in enumerate(groups) if number not in (i, j)]
-        groups.append(joined)
+
+    pairs = [pair for number in groups for pair in near(number)]
+    heapq.heapify(pairs)
+    following = len(parts)
+    while pairs:
+        _, first, second = heapq.heappop(pairs)
+        if first in groups and second in groups:
+            groups[following] = _joined(groups.pop(first), groups.pop(second))
+            for pair in near(following):
+                heapq.heappush(pairs, pair)
+            following += 1
+    return list(groups.values())
 
 
 def _are_lobes(first: Nucleus, second: Nucleus, red_cell: float) -> bool:

@@ -3,12 +3,14 @@
 Whatever goes wrong with one enclave is a `HemaSealError`: the caller then asks the fallback or lets the case wait.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from core.diagnosis.client import SealedModel
-from core.diagnosis.result import DiagnosisResult
-from core.diagnosis.wire import result_context, view_context
+from core.diagnosis.client import EnclaveClient, SealedModel
+from core.diagnosis.result import Box, DiagnosisResult
+from core.diagnosis.wire import crops_context, result_context, view_context
 from core.errors import CheckpointRefused, RecordDamaged
 from core.learning.orders import serving_party
 from core.services.app import App
@@ -17,8 +19,24 @@ from core.services.models import model_in_service
 from core.studies import Study
 from db.engine import read_scope
 from security.certificates import Trust
+from security.context import Context
 from security.errors import SealBroken
 from security.sealing import open_sealed
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageOfCase:
+    """Which image (number from 0) of how many of which case."""
+
+    case_id: str
+    study: Study
+    number: int
+    images: int
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """What seals and requests call it."""
+        return {"case_id": self.case_id, "study": self.study.name, "image": self.number, "images": self.images}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,70 +47,75 @@ class Question:
     study: Study
     slug: str
     model: ServedModel
-    sealed_image: bytes = field(repr=False)
+    sealed_images: Sequence[bytes] = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """A verified result, as it came (sealed) and opened, and milliseconds of the stages inside the enclave."""
+    """A verified result for one image, as it came (sealed) and opened, and milliseconds of the enclave's stages."""
 
     sealed: bytes = field(repr=False)
     result: DiagnosisResult
     stages_ms: dict[str, float]
 
 
-def ask(app: App, question: Question) -> Answer:
-    """Let an enclave answer; it is started if need be and given the model if it has not got it.
+def ask(app: App, question: Question) -> list[Answer]:
+    """Let an enclave answer for each image; it is started if need be and given the model if it has not got it.
 
     Raises:
         EnclaveUnavailable: no answer.
         MemberRefused: the enclave's certificate does not hold.
         NoModel, CheckpointRefused: the model cannot be used, or is not the one that answered.
-        RecordDamaged: the image or the result does not open.
-        ImageBroken: the image cannot be read.
+        RecordDamaged: an image or a result does not open.
+        ImageBroken: an image cannot be read.
     """
-    party, study = serving_party(question.slug), question.study
-    trust = app.trust()
-    client = app.supervisor.ensure(party, identity=app.identity, trust=trust)
-    answer = client.diagnose(
-        case_id=question.case_id,
-        study=study.name,
-        checkpoint_id=question.model.checkpoint_id,
-        sealed_image=question.sealed_image,
-        supply=lambda: _model(app, study),
-    )
-    result = open_result(
-        app, trust, answer.sealed, case_id=question.case_id, study=study, slug=question.slug, at=app.clock.now()
-    )
-    stated = (result.checkpoint_id, result.weights_sha256)
-    if stated != (question.model.checkpoint_id, question.model.weights_sha256):
-        raise CheckpointRefused("another model answered than the one in service")
-    return Answer(sealed=answer.sealed, result=result, stages_ms=answer.stages_ms)
+    study, images = question.study, len(question.sealed_images)
+    client, trust = _client(app, question.slug)
+    answers = []
+    for number, sealed_image in enumerate(question.sealed_images):
+        answer = client.diagnose(
+            case_id=question.case_id,
+            study=study.name,
+            checkpoint_id=question.model.checkpoint_id,
+            sealed_image=sealed_image,
+            image=number,
+            images=images,
+            supply=lambda: _model(app, study),
+        )
+        which = ImageOfCase(case_id=question.case_id, study=study, number=number, images=images)
+        result = open_result(app, trust, answer.sealed, which=which, slug=question.slug, at=app.clock.now())
+        stated = (result.checkpoint_id, result.weights_sha256)
+        if stated != (question.model.checkpoint_id, question.model.weights_sha256):
+            raise CheckpointRefused("another model answered than the one in service")
+        answers.append(Answer(sealed=answer.sealed, result=result, stages_ms=answer.stages_ms))
+    return answers
 
 
 def open_result(
-    app: App, trust: Trust, sealed: bytes, *, case_id: str, study: Study, slug: str, at: datetime
+    app: App, trust: Trust, sealed: bytes, *, which: ImageOfCase, slug: str, at: datetime
 ) -> DiagnosisResult:
-    """Open a result and check that it is this hospital's about this case.
+    """Open a result and check that it is this hospital's about this image of this case.
 
     Raises:
         RecordDamaged: its seal or signature does not hold, or it says something else.
     """
-    party = serving_party(slug)
-    context = result_context(study=study.name, case_id=case_id, party=party)
+    party, study = serving_party(slug), which.study
+    context = result_context(party=party, **which.names)
     try:
         data = open_sealed(sealed, recipient=app.identity, trust=trust, context=context, sender=party, at=at)
         result = DiagnosisResult.decode(data)
     except (SealBroken, ValueError) as error:
         raise RecordDamaged from error
-    if (result.case_id, result.study, result.answered_by) != (case_id, study.name, party):
+    named = (result.case_id, result.image, result.images, result.study, result.answered_by)
+    if named != (which.case_id, which.number, which.images, study.name, party):
         raise RecordDamaged
-    if len(result.probabilities) != len(study.classes) or not 0 <= result.label_index < len(study.classes):
-        raise RecordDamaged
+    for finding in result.findings:
+        if len(finding.probabilities) != len(study.classes) or not 0 <= finding.label_index < len(study.classes):
+            raise RecordDamaged
     return result
 
 
-def view(app: App, *, case_id: str, study: Study, slug: str, sealed_image: bytes) -> bytes:
+def view(app: App, *, which: ImageOfCase, slug: str, sealed_image: bytes) -> bytes:
     """Return the original picture (PNG) of a case, opened by a hospital's enclave for this one viewing.
 
     Raises:
@@ -101,14 +124,31 @@ def view(app: App, *, case_id: str, study: Study, slug: str, sealed_image: bytes
         RecordDamaged: the image does not open, or was not for this hospital.
         ImageBroken: the image cannot be read.
     """
-    party = serving_party(slug)
+    client, trust = _client(app, slug)
+    sealed = client.view(sealed_image=sealed_image, **which.names)
+    return _opened(app, trust, sealed, view_context(party=client.party, **which.names))
+
+
+def view_squares(app: App, *, which: ImageOfCase, slug: str, sealed_image: bytes, boxes: Sequence[Box]) -> bytes:
+    """Return squares of a picture beside each other (PNG), cut out by a hospital's enclave for this one viewing.
+
+    Raises:
+        EnclaveUnavailable, MemberRefused, RecordDamaged, ImageBroken: as `view`.
+    """
+    client, trust = _client(app, slug)
+    sealed = client.crops(sealed_image=sealed_image, boxes=tuple(boxes), **which.names)
+    return _opened(app, trust, sealed, crops_context(party=client.party, **which.names))
+
+
+def _client(app: App, slug: str) -> tuple[EnclaveClient, Trust]:
     trust = app.trust()
-    client = app.supervisor.ensure(party, identity=app.identity, trust=trust)
-    sealed = client.view(case_id=case_id, study=study.name, sealed_image=sealed_image)
-    context = view_context(study=study.name, case_id=case_id, party=party)
+    return app.supervisor.ensure(serving_party(slug), identity=app.identity, trust=trust), trust
+
+
+def _opened(app: App, trust: Trust, sealed: bytes, context: Context) -> bytes:
     try:
         return open_sealed(
-            sealed, recipient=app.identity, trust=trust, context=context, sender=party, at=app.clock.now()
+            sealed, recipient=app.identity, trust=trust, context=context, sender=context.sender, at=app.clock.now()
         )
     except SealBroken as error:
         raise RecordDamaged from error

@@ -5,20 +5,21 @@ from enum import StrEnum
 
 from sqlmodel import Session, col, or_, select
 
+from core.diagnosis.conclusion import Conclusion, conclude
 from core.diagnosis.heatmap import SCALE, colour_stops, is_blank, lay_over
 from core.diagnosis.result import DiagnosisResult
 from core.errors import CheckpointRefused, NotFound, RecordDamaged
 from core.imaging.decode import decode_upload
 from core.services import audit
-from core.services.answering import open_result, view
+from core.services.answering import ImageOfCase, open_result, view
 from core.services.app import Actor, App
 from core.services.authorise import Action, Relation, authorise
 from core.services.case_access import case_for
+from core.services.case_objects import image_rows, sealed_results
 from core.services.case_records import CaseView, HospitalRef, case_views
 from core.services.genuine import is_genuine
 from core.services.reach import out_of_reach
 from core.services.review_records import Decision, ReviewView, current_reviews
-from core.studies import STUDIES_BY_CODE
 from db.blobs import get_blob
 from db.engine import session_scope
 from db.models import Case, CaseStatus, Role
@@ -79,28 +80,36 @@ class ListedCase:
 
 @dataclass(frozen=True)
 class CaseDetail:
-    """A case with its verified result.
+    """A case with its verified results.
 
     Attributes:
         case: the case.
         review: the review in force, None before the first.
-        result: the enclave's answer; None while the case waits, or when `problem` says why it cannot be shown.
-        problem: why the stored result is not shown, "" if it is.
+        results: the enclave's answer for each image; empty while the case waits, or when `problem` says why they
+            cannot be shown.
+        conclusion: what the results say together; None without them.
+        problem: why the stored results are not shown, "" if they are.
     """
 
     case: CaseView
     review: ReviewView | None
-    result: DiagnosisResult | None
+    results: tuple[DiagnosisResult, ...]
+    conclusion: Conclusion | None
     problem: str
+
+    @property
+    def result(self) -> DiagnosisResult | None:
+        """The answer for the first image."""
+        return self.results[0] if self.results else None
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """The original image and, where an answer is there, the same with its heat map laid on (PNG each).
+    """An original image and, where it was answered as a whole, the same with its heat map laid on (PNG each).
 
     Attributes:
         original: the image as it was stored.
-        with_heat_map: None before an answer, and where the heat map has nothing to show.
+        with_heat_map: None before an answer, where the heat map has nothing to show, and for a field of cells.
         is_blank: there is an answer, and its heat map has nothing to show.
     """
 
@@ -167,16 +176,24 @@ def read_case(app: App, actor: Actor, case_id: str) -> CaseDetail:
         entry = _listed(app, session, [case], for_patient=actor.role is Role.PATIENT)[0]
         if entry.is_damaged:
             raise RecordDamaged
-        result, problem = _result(app, session, case, entry.case)
+        results, problem = results_of(app, session, case, entry.case)
         audit.append(app, session, actor, "result.read", object_id=case.id, details={"verified": not problem})
-    return CaseDetail(entry.case, entry.review, result, problem)
+    conclusion = conclude(results, entry.case.study) if results else None
+    return CaseDetail(entry.case, entry.review, results, conclusion, problem)
 
 
-def view_pictures(app: App, actor: Actor, case_id: str, *, heat_map: bool = True) -> Pictures:
-    """Return the image of a case through an enclave that it was sealed for; the viewing is audited before it happens.
+def view_pictures(app: App, actor: Actor, case_id: str, *, image: int = 0, heat_map: bool = True) -> Pictures:
+    """Return an image of a case through an enclave that it was sealed for; the viewing is audited before it happens.
+
+    Args:
+        app: the application.
+        actor: the patient, or a doctor of the hospital.
+        case_id: the case.
+        image: number of the image in the case, from 0.
+        heat_map: whether a heat map is asked for.
 
     Raises:
-        NotFound: there is no such case.
+        NotFound: there is no such case or image.
         NotAuthorised: it is not this person's.
         EnclaveUnavailable: no enclave answered.
         RecordDamaged, ImageBroken: the stored image was changed.
@@ -184,47 +201,62 @@ def view_pictures(app: App, actor: Actor, case_id: str, *, heat_map: bool = True
     with session_scope(app.engine) as session:
         case = case_for(app, session, actor, case_id, Action.VIEW_IMAGE)
         entry = case_views(app, session, [case], to_patient=actor.role is Role.PATIENT)[0]
-        try:
-            sealed = get_blob(session, case.image_blob_id)
-        except (CheckpointRefused, NotFound) as error:
-            raise RecordDamaged from error
-        result = _result(app, session, case, entry)[0] if heat_map else None
-        audit.append(app, session, actor, "image.view", object_id=case.id)
-    hospital = _viewing(entry, actor)
-    original = view(app, case_id=case.id, study=entry.study, slug=hospital.slug, sealed_image=sealed)
-    if result is None:
+        which, sealed = sealed_image_of(session, entry, image)
+        results = results_of(app, session, case, entry)[0] if heat_map else ()
+        audit.append(app, session, actor, "image.view", object_id=case.id, details={"image": image + 1})
+    original = view(app, which=which, slug=viewing_hospital(entry, actor).slug, sealed_image=sealed)
+    if not results or results[image].cells:
         return Pictures(original, None)
-    if is_blank(result.heat_map_png):
+    overlay = results[image].heat_map_png
+    if is_blank(overlay):
         return Pictures(original, None, is_blank=True)
     limits = {"max_bytes": len(original), "max_pixels": app.settings.max_pixels}
-    return Pictures(original, lay_over(decode_upload(original, **limits).pixels, result.heat_map_png))
+    return Pictures(original, lay_over(decode_upload(original, **limits).pixels, overlay))
 
 
-def _viewing(case: CaseView, actor: Actor) -> HospitalRef:
+def sealed_image_of(session: Session, case: CaseView, image: int) -> tuple[ImageOfCase, bytes]:
+    """Return which image of a case this is, and its sealed object.
+
+    Raises:
+        NotFound: the case has no image of this number.
+        RecordDamaged: the stored bytes were changed.
+    """
+    rows = image_rows(session, case.id)
+    if not 0 <= image < len(rows):
+        raise NotFound
+    try:
+        sealed = get_blob(session, rows[image].image_blob_id)
+    except (CheckpointRefused, NotFound) as error:
+        raise RecordDamaged from error
+    return ImageOfCase(case_id=case.id, study=case.study, number=image, images=len(rows)), sealed
+
+
+def viewing_hospital(case: CaseView, actor: Actor) -> HospitalRef:
     """A doctor looks through the own hospital's enclave, a patient through that of the hospital that cares."""
     return next(
         (known for known in (case.hospital, case.answered_by) if known and known.id == actor.hospital_id), case.care
     )
 
 
-def _result(app: App, session: Session, case: Case, entry: CaseView) -> tuple[DiagnosisResult | None, str]:
-    """Return the verified result, or None and why there is none to show."""
-    if case.result_blob_id is None or entry.answered_by is None or case.answered_at is None:
-        return None, ""
+def results_of(app: App, session: Session, case: Case, entry: CaseView) -> tuple[tuple[DiagnosisResult, ...], str]:
+    """Return the verified results of all images, or none and why there is none to show."""
+    if entry.answered_by is None or case.answered_at is None:
+        return (), ""
     try:
-        sealed = get_blob(session, case.result_blob_id)
-        result = open_result(
-            app,
-            app.trust(session),
-            sealed,
-            case_id=case.id,
-            study=STUDIES_BY_CODE[case.study_code],
-            slug=entry.answered_by.slug,
-            at=case.answered_at,
-        )
+        trust, sealed = app.trust(session), sealed_results(session, case.id)
+        return tuple(
+            open_result(
+                app,
+                trust,
+                result,
+                which=ImageOfCase(case_id=case.id, study=entry.study, number=number, images=len(sealed)),
+                slug=entry.answered_by.slug,
+                at=case.answered_at,
+            )
+            for number, result in enumerate(sealed)
+        ), ""
     except (CheckpointRefused, NotFound, RecordDamaged):
-        return None, "The stored result can no longer be verified, so its numbers and heat map are not shown."
-    return result, ""
+        return (), "The stored result can no longer be verified, so its numbers and heat map are not shown."
 
 
 def _listed(app: App, session: Session, cases: list[Case], *, for_patient: bool) -> list[ListedCase]:

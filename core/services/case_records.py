@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from core.diagnosis.conclusion import Conclusion
 from core.diagnosis.predictor import Outcome
-from core.diagnosis.result import DiagnosisResult
 from core.errors import RecordDamaged
 from core.services.app import APP_PARTY, App
 from core.services.context import display_name
@@ -41,18 +41,44 @@ class HospitalRef:
 
 @dataclass(frozen=True)
 class CaseSummary:
-    """The preliminary answer in short; probabilities are calibrated and in 0..1."""
+    """The preliminary answer in short; probabilities and shares are in 0..1 (`core.diagnosis.conclusion`).
+
+    Attributes:
+        outcome, label_index, positive_probability, confidence: of the case.
+        threshold: positive probability from which the model calls a cell positive.
+        images, cells, positive: how many, and how many cells reach the threshold.
+        share_low, share_high: interval of 95 % of the share of positive cells.
+        by_alarm: several cells were judged together.
+    """
 
     outcome: Outcome
     label_index: int
     positive_probability: float
     confidence: float
     threshold: float
+    images: int = 1
+    cells: int = 1
+    positive: int = 0
+    share_low: float = 0.0
+    share_high: float = 1.0
+    by_alarm: bool = False
 
     @classmethod
-    def of(cls, result: DiagnosisResult) -> "CaseSummary":
-        """Take the short form of a verified result."""
-        return cls(result.outcome, result.label_index, result.positive_probability, result.confidence, result.threshold)
+    def of(cls, conclusion: Conclusion, threshold: float) -> "CaseSummary":
+        """Take the short form of a conclusion from verified results."""
+        return cls(
+            conclusion.outcome,
+            conclusion.label_index,
+            conclusion.positive_probability,
+            conclusion.confidence,
+            threshold,
+            images=conclusion.images,
+            cells=conclusion.cells,
+            positive=conclusion.positive,
+            share_low=conclusion.share_low,
+            share_high=conclusion.share_high,
+            by_alarm=conclusion.by_alarm,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,32 +5,31 @@ app holds the picture only during `submit`; afterwards only the enclaves that it
 """
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 from sqlalchemy import exists
 from sqlmodel import Session, col, select
 
-from core.diagnosis.wire import MAX_IMAGE_BYTES, image_context
+from core.diagnosis.conclusion import conclude
+from core.diagnosis.wire import image_context
 from core.errors import (
     CheckpointRefused,
     ConsentMissing,
     DatabaseUnavailable,
     HemaSealError,
-    ImageTooLarge,
-    InvalidInput,
     NoModel,
     NotFound,
     RecordDamaged,
 )
-from core.imaging.decode import Pixels, decode_upload, encode_png
-from core.imaging.quality import check_quality
 from core.services import audit
 from core.services.answering import Answer, Question, ask
 from core.services.app import APP_PARTY, Actor, App
 from core.services.authorise import Action, Relation, authorise
 from core.services.candidates import ServedModel, served_model
+from core.services.case_images import prepared, study_named
+from core.services.case_objects import image_rows, sealed_images
 from core.services.case_records import CaseSummary, CaseView, HospitalRef, case_views, seal_summary
 from core.services.consents import ConsentPurpose, has_consent, purposes_in_force
 from core.services.dispatch import route
@@ -39,10 +38,10 @@ from core.services.places import find_place
 from core.services.reach import hospitals_asked, out_of_reach
 from core.services.routing import RoutingDecision, explain
 from core.services.stages import Stages
-from core.studies import STUDIES, STUDIES_BY_CODE, Study
-from db.blobs import get_blob, put_blob
+from core.studies import STUDIES_BY_CODE, Study
+from db.blobs import put_blob
 from db.engine import read_scope, session_scope
-from db.models import Case, CaseStatus, Consent, Role
+from db.models import Case, CaseImage, CaseStatus, Consent, Role
 from db.types import new_id
 from security.sealing import seal
 
@@ -53,18 +52,18 @@ def submit(
     app: App,
     actor: Actor,
     *,
-    data: bytes,
+    files: Sequence[bytes],
     study: str,
     place: str | None = None,
     preferred: str | None = None,
     allow_fallback: bool = False,
 ) -> CaseView:
-    """Take a patient's image, store it sealed, and return the case with its preliminary answer if one came.
+    """Take a patient's images, store each sealed, and return the case with its preliminary answer if one came.
 
     Args:
         app: the application.
         actor: the patient.
-        data: the uploaded file, whatever it is.
+        files: the uploaded files, whatever they are; 1 to `core.services.case_images.MAX_IMAGES`.
         study: name of the study.
         place: title of a city of the bundled list, for the distance; None leaves distance out.
         preferred: id of the hospital that the patient wishes; None leaves the choice to routing.
@@ -77,30 +76,32 @@ def submit(
     Raises:
         NotAuthorised: not a patient.
         ConsentMissing: no consent for the diagnosis, or for the fallback that is allowed.
-        ImageTypeRefused, ImageBroken, ImageTooLarge, ImageRefused: the image cannot be used; nothing was stored.
+        CaseTooLarge: too many files, or too many bytes; nothing was stored.
+        ImageTypeRefused, ImageBroken, ImageTooLarge, ImageRefused: a file cannot be used (of several it is named by
+            its place); nothing was stored.
         NoModel, NoHospital: nobody can answer; nothing was stored.
         DatabaseUnavailable: nothing was stored.
     """
     stages = Stages()
-    asked = STUDIES.get(study)
-    if asked is None:
-        raise InvalidInput("the study is not known")
+    asked = study_named(study)
     near = find_place(place) if place else None
     with read_scope(app.engine) as session:
         authorise(app, session, actor, Action.SUBMIT_CASE, Relation.SELF, object_id=actor.user_id)
         _require_consents(session, actor.user_id, allow_fallback=allow_fallback)
-    with stages.measure("decode"):
-        pixels = decode_upload(data, max_bytes=app.settings.max_upload_bytes, max_pixels=app.settings.max_pixels).pixels
-    with stages.measure("gate"):
-        check_quality(pixels, asked)
-    with stages.measure("encode"):
-        picture = _encoded(pixels)
+    pictures = prepared(files, asked, app.settings, stages)
     with stages.measure("route"):
         way = route(app, asked, place=near, preferred=preferred, allow_fallback=allow_fallback)
     case_id = new_id()
     with stages.measure("seal"):
-        context = image_context(study=asked.name, case_id=case_id)
-        sealed = seal(picture, sender=app.identity, recipients=way.recipients, context=context)
+        sealed = [
+            seal(
+                picture,
+                sender=app.identity,
+                recipients=way.recipients,
+                context=image_context(study=asked.name, case_id=case_id, image=number, images=len(pictures)),
+            )
+            for number, picture in enumerate(pictures)
+        ]
     with stages.measure("store"):
         view = _store(app, actor, case_id, study=asked, decision=way.decision, sealed=sealed)
     with suppress(DatabaseUnavailable):  # the case is stored and waits; it must not be sent again
@@ -144,25 +145,16 @@ def retry_waiting(app: App, actor: Actor) -> int:
     return answered
 
 
-def _encoded(pixels: Pixels) -> bytes:
-    """Return the picture as the PNG that is stored; refuse one that no enclave could take (noise packs badly)."""
-    picture = encode_png(pixels)
-    if len(picture) > MAX_IMAGE_BYTES:
-        limit = MAX_IMAGE_BYTES // 2**20
-        raise ImageTooLarge(f"unpacked it takes {len(picture) / 2**20:.0f} MiB, at most {limit} MiB")
-    return picture
+def _sent_again(app: App, actor: Actor, case: Case, view: CaseView) -> tuple[CaseView, list[bytes]] | None:
+    """Return the case with the hospitals that may be asked now, and its sealed images; write down who sends it again.
 
-
-def _sent_again(app: App, actor: Actor, case: Case, view: CaseView) -> tuple[CaseView, bytes] | None:
-    """Return the case with the hospitals that may be asked now, and its sealed image; write down who sends it again.
-
-    None when the consent was withdrawn meanwhile, or when the image's rows were damaged: the other cases go on.
+    None when the consent was withdrawn meanwhile, or when the images' rows were damaged: the other cases go on.
     """
     try:
         with session_scope(app.engine) as session:
             if not has_consent(session, case.patient_id, ConsentPurpose.DIAGNOSIS):
                 return None
-            asked, sealed = hospitals_asked(session, case), get_blob(session, case.image_blob_id)
+            asked, sealed = hospitals_asked(session, case), sealed_images(session, case.id)
             audit.append(app, session, actor, "case.retry", object_id=case.id)
     except (CheckpointRefused, NotFound):
         _note_silence(app, case.id, "", RecordDamaged())
@@ -188,11 +180,12 @@ def _models(app: App, session: Session, codes: Collection[str]) -> dict[str, Ser
     return found
 
 
-def _store(app: App, actor: Actor, case_id: str, *, study: Study, decision: RoutingDecision, sealed: bytes) -> CaseView:
-    """Write image, case and audit entry in one transaction."""
+def _store(
+    app: App, actor: Actor, case_id: str, *, study: Study, decision: RoutingDecision, sealed: Sequence[bytes]
+) -> CaseView:
+    """Write images, case and audit entry in one transaction."""
     with session_scope(app.engine) as session:
         _require_consents(session, actor.user_id, allow_fallback=decision.fallback_id is not None)
-        image = put_blob(session, sealed, "image", app.clock)
         case = Case(
             id=case_id,
             patient_id=actor.user_id,
@@ -200,32 +193,39 @@ def _store(app: App, actor: Actor, case_id: str, *, study: Study, decision: Rout
             hospital_id=decision.hospital_id,
             fallback_hospital_id=decision.fallback_id,
             routing=decision.to_json(),
-            image_blob_id=image.id,
             created_at=app.clock.now(),
         )
         session.add(stamp(app, case))
         session.flush()
+        for number, image in enumerate(sealed):
+            blob = put_blob(session, image, "image", app.clock)
+            session.add(CaseImage(case_id=case_id, number=number, image_blob_id=blob.id))
+        session.flush()
         view = case_views(app, session, [case], to_patient=True)[0]
-        details = {"hospital": decision.hospital_id, "reason": decision.reason.value}
+        details = {"hospital": decision.hospital_id, "reason": decision.reason.value, "images": len(sealed)}
         audit.append(app, session, actor, "case.submit", object_id=case_id, details=details)
     return view
 
 
-def _answer(app: App, view: CaseView, *, model: ServedModel, sealed: bytes, stages: Stages) -> CaseView:
-    """Ask the chosen hospital, then the fallback; record what came. Without an answer the case waits."""
+def _answer(app: App, view: CaseView, *, model: ServedModel, sealed: Sequence[bytes], stages: Stages) -> CaseView:
+    """Ask the chosen hospital for each image, then the fallback; record what came. Without an answer the case waits.
+
+    One hospital answers for all images of a case, so that one model has seen them all.
+    """
     for hospital in (view.hospital, view.fallback):
         if hospital is None:
             continue
-        question = Question(case_id=view.id, study=view.study, slug=hospital.slug, model=model, sealed_image=sealed)
+        question = Question(case_id=view.id, study=view.study, slug=hospital.slug, model=model, sealed_images=sealed)
         try:
             with stages.measure("enclave"):
-                answer = ask(app, question)
+                answers = ask(app, question)
         except HemaSealError as error:
             _note_silence(app, view.id, hospital.slug, error)
             continue
-        stages.add("enclave", answer.stages_ms)
+        for answer in answers:
+            stages.add("enclave", answer.stages_ms)
         with stages.measure("record"):
-            return _record(app, view, hospital, answer)
+            return _record(app, view, hospital, answers)
     return view
 
 
@@ -236,20 +236,22 @@ def _note_silence(app: App, case_id: str, slug: str, error: HemaSealError) -> No
         audit.append(app, session, APP_PARTY, "case.answer", object_id=case_id, outcome=failed, details=details)
 
 
-def _record(app: App, view: CaseView, hospital: HospitalRef, answer: Answer) -> CaseView:
-    """Store a verified answer; if another attempt answered in the meantime, that one stays."""
-    result = answer.result
+def _record(app: App, view: CaseView, hospital: HospitalRef, answers: Sequence[Answer]) -> CaseView:
+    """Store verified answers; if another attempt answered in the meantime, that one stays."""
+    result = answers[0].result
+    conclusion = conclude([answer.result for answer in answers], view.study)
     with session_scope(app.engine) as session:
         case = session.get_one(Case, view.id, with_for_update=True)
         if case.status is not CaseStatus.WAITING:
             return case_views(app, session, [case], to_patient=True)[0]
-        summary, decision = CaseSummary.of(result), RoutingDecision.from_json(case.routing)
+        summary, decision = CaseSummary.of(conclusion, result.threshold), RoutingDecision.from_json(case.routing)
         change(app, case, answered_by_hospital_id=hospital.id)
         case.status = CaseStatus.ANSWERED
         case.answered_at = app.clock.now()
         case.checkpoint_id = result.checkpoint_id
         case.summary = seal_summary(app, case.id, summary)
-        case.result_blob_id = put_blob(session, answer.sealed, "result", app.clock).id
+        for row, answer in zip(image_rows(session, case.id), answers, strict=True):
+            row.result_blob_id = put_blob(session, answer.sealed, "result", app.clock).id
         if hospital.id != case.hospital_id:
             decision = decision.after_failover()
             case.routing = decision.to_json()

@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 
 from core.learning.orders import serving_party
 from core.services.app import App
-from db.models import BlobPart, Case, CaseStatus, CertificateRecord, Consent, ConsentPurpose, Hospital
+from db.models import BlobPart, Case, CaseImage, CaseStatus, CertificateRecord, Consent, ConsentPurpose, Hospital
 from security.certificates import Certificate
 from security.errors import CertificateRefused, SealBroken
 from security.keys import KeyUse
@@ -56,17 +56,17 @@ def _agreed_to_fallback(session: Session, cases: Collection[Case]) -> set[str]:
 
 
 def _readers(session: Session, cases: Collection[Case]) -> dict[str, set[str]]:
-    """Return the serials that each case's sealed image names; none where it cannot be read."""
+    """Return the serials that each case's first image names (all of a case name the same); none if it is damaged."""
     rows = session.exec(
-        select(BlobPart.blob_id, func.substr(BlobPart.data, 1, HEAD_BYTES)).where(
-            col(BlobPart.blob_id).in_({case.image_blob_id for case in cases}), BlobPart.number == 0
-        )
+        select(CaseImage.case_id, func.substr(BlobPart.data, 1, HEAD_BYTES))
+        .join(BlobPart, col(BlobPart.blob_id) == col(CaseImage.image_blob_id))
+        .where(col(CaseImage.case_id).in_({case.id for case in cases}), CaseImage.number == 0, BlobPart.number == 0)
     )
     named: dict[str, set[str]] = {}
-    for blob_id, head in rows.all():
+    for case_id, head in rows.all():
         with suppress(SealBroken):
-            named[blob_id] = set(recipients_of(bytes(head)))
-    return {case.id: named.get(case.image_blob_id, set()) for case in cases}
+            named[case_id] = set(recipients_of(bytes(head)))
+    return {case.id: named.get(case.id, set()) for case in cases}
 
 
 def _openers(app: App, session: Session, slug: str) -> set[str]:

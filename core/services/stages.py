@@ -24,7 +24,7 @@ class Stages:
     def add(self, prefix: str, inner: Mapping[str, float]) -> None:
         """Add stages that were measured elsewhere, as ``prefix.name``."""
         for name, value in inner.items():
-            self.ms[f"{prefix}.{name}"] = value
+            self.ms[f"{prefix}.{name}"] = self.ms.get(f"{prefix}.{name}", 0.0) + value
 
     def with_total(self) -> dict[str, float]:
         """Return all stages and ``total``, the time since this began."""

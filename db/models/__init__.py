@@ -3,7 +3,7 @@
 from db.models.accounts import Consent, ConsentPurpose, LoginCode, Role, SignInFailures, User, UserSession
 from db.models.audit import AuditEntry, AuditHead
 from db.models.blobs import Blob, BlobPart
-from db.models.clinic import Appointment, AppointmentStatus, Case, CaseMessage, CaseReview, CaseStatus, Slot
+from db.models.clinic import Appointment, AppointmentStatus, Case, CaseImage, CaseMessage, CaseReview, CaseStatus, Slot
 from db.models.federation import (
     Checkpoint,
     CheckpointStatus,
@@ -26,6 +26,7 @@ __all__ = [
     "Blob",
     "BlobPart",
     "Case",
+    "CaseImage",
     "CaseMessage",
     "CaseReview",
     "CaseStatus",

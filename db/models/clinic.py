@@ -25,7 +25,7 @@ class AppointmentStatus(StrEnum):
 
 
 class Case(SQLModel, table=True):
-    """One uploaded image and what became of it.
+    """What a patient sent at one time, and what became of it; its pictures are `CaseImage`.
 
     `summary` is the sealed JSON that lists are drawn from (urgency, label, probability); `routing` tells the reason
     for the choice of hospital in numbers and codes; `mac` is the app's over who may see the case.
@@ -41,13 +41,22 @@ class Case(SQLModel, table=True):
     fallback_hospital_id: str | None = Field(default=None, foreign_key="hospital.id", max_length=32)
     answered_by_hospital_id: str | None = Field(default=None, foreign_key="hospital.id", max_length=32)
     routing: dict[str, object] = Field(sa_column=Column(JSON, nullable=False))
-    image_blob_id: str = Field(foreign_key="blob.id", max_length=32)
-    result_blob_id: str | None = Field(default=None, foreign_key="blob.id", max_length=32)
     checkpoint_id: str | None = Field(default=None, foreign_key="checkpoint.id", max_length=32)
     summary: bytes | None = Field(default=None, sa_column=Column(blob_column_type(), nullable=True))
     created_at: datetime = Field(sa_type=UtcDateTime)
     answered_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     mac: str = Field(default="", max_length=64)
+
+
+class CaseImage(SQLModel, table=True):
+    """One picture of a case and, once it is answered, the enclave's result for it; a sealed object each."""
+
+    __tablename__ = "case_image"
+
+    case_id: str = Field(foreign_key="clinical_case.id", primary_key=True, max_length=32)
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    image_blob_id: str = Field(foreign_key="blob.id", max_length=32)
+    result_blob_id: str | None = Field(default=None, foreign_key="blob.id", max_length=32)
 
 
 class CaseReview(SQLModel, table=True):

@@ -72,7 +72,7 @@ def send(data: bytes, study: str, place: str | None, preferred: str | None, *, a
             case = submit(
                 app,
                 person,
-                data=data,
+                files=[data],
                 study=study,
                 place=place,
                 preferred=preferred,

@@ -12,7 +12,7 @@ from core.services.slots import offer, own_slots
 from core.studies import LEUKEMIA
 from db.blobs import put_blob
 from db.engine import read_scope, session_scope
-from db.models import Case, CaseStatus, Hospital
+from db.models import Case, CaseImage, CaseStatus, Hospital
 from db.types import new_id
 
 POSITIVE = CaseSummary(Outcome.POSITIVE, 1, 0.91, 0.91, 0.5)
@@ -40,7 +40,6 @@ def stored_case(
     )
     case_id, now = new_id(), app.clock.now()
     with session_scope(app.engine) as session:
-        image = put_blob(session, b"sealed elsewhere", "image", app.clock)
         case = Case(
             id=case_id,
             patient_id=patient.user_id,
@@ -50,12 +49,14 @@ def stored_case(
             fallback_hospital_id=other,
             answered_by_hospital_id=None if summary is None else chosen,
             routing=decision.to_json(),
-            image_blob_id=image.id,
             summary=None if summary is None else seal_summary(app, case_id, summary),
             created_at=now,
             answered_at=None if summary is None else now,
         )
         session.add(stamp(app, case))
+        session.flush()
+        image = put_blob(session, b"sealed elsewhere", "image", app.clock)
+        session.add(CaseImage(case_id=case_id, number=0, image_blob_id=image.id))
     return case_id
 
 

@@ -50,7 +50,7 @@ from core.services.reviews import Decision, reviews_of, sign_review
 from core.services.slots import free_slots
 from core.settings import Settings
 from db.engine import READ_ONLY, read_scope, session_scope
-from db.models import Blob, BlobPart, Case, CertificateRecord, Role
+from db.models import Blob, BlobPart, Case, CaseImage, CertificateRecord, Role
 from security.keys import KeyUse
 from tests.conftest import Installation
 from tests.integration.clinic import NEGATIVE, POSITIVE, UNCERTAIN, hospital_id, stored_case
@@ -125,7 +125,7 @@ def upload(app: App, actor: Actor, *, slug: str | None = "north", allow_fallback
     return submit(
         app,
         actor,
-        data=picture(),
+        files=[picture()],
         study="leukemia",
         preferred=preferred,
         place="Oslo, Norway",
@@ -147,7 +147,7 @@ def test_an_upload_is_answered_stored_sealed_and_audited(
 ) -> None:
     data = picture()
     case = submit(
-        clinic, patient, data=data, study="leukemia", place="Oslo, Norway", preferred=hospital_id(clinic, "north")
+        clinic, patient, files=[data], study="leukemia", place="Oslo, Norway", preferred=hospital_id(clinic, "north")
     )
     assert case.status is CaseStatus.ANSWERED
     assert case.summary is not None
@@ -202,16 +202,16 @@ def test_a_bad_image_gets_a_clear_error_and_stores_nothing(
 ) -> None:
     blobs = count(clinic, Blob)
     with pytest.raises(error):
-        submit(clinic, patient, data=data, study="leukemia")
+        submit(clinic, patient, files=[data], study="leukemia")
     assert (count(clinic, Case), count(clinic, Blob)) == (0, blobs)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_an_unknown_study_or_place_is_refused(clinic: App, patient: Actor) -> None:
     with pytest.raises(InvalidInput):
-        submit(clinic, patient, data=picture(), study="astrology")
+        submit(clinic, patient, files=[picture()], study="astrology")
     with pytest.raises(InvalidInput):
-        submit(clinic, patient, data=picture(), study="leukemia", place="Atlantis")
+        submit(clinic, patient, files=[picture()], study="leukemia", place="Atlantis")
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -228,7 +228,7 @@ def test_without_consent_nothing_is_looked_at(clinic: App, patient: Actor) -> No
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_without_a_model_in_service_nothing_is_stored(app: App, patient: Actor) -> None:
     with pytest.raises(NoModel):
-        submit(app, patient, data=picture(), study="leukemia")
+        submit(app, patient, files=[picture()], study="leukemia")
     assert count(app, Case) == 0
 
 
@@ -392,7 +392,7 @@ def test_nobody_else_sees_a_case(clinic: App, patient: Actor, strangers: list[Ac
 ALL = WorklistFilter.ALL
 ROLES = ("patient", "doctor", "hospital", "authority")
 ACTS: dict[str, tuple[tuple[str, ...], Callable[[App, Actor], object]]] = {
-    "submit": (("patient",), lambda app, who: submit(app, who, data=picture(), study="leukemia")),
+    "submit": (("patient",), lambda app, who: submit(app, who, files=[picture()], study="leukemia")),
     "own_cases": (("patient",), own_cases),
     "worklist": (("doctor",), worklist),
     "retry_waiting": (("patient", "doctor"), retry_waiting),
@@ -494,8 +494,8 @@ def test_a_waiting_case_given_to_somebody_else_is_not_answered(silent_north: App
 def test_an_image_that_was_exchanged_in_the_database_is_not_shown(clinic: App, patient: Actor, doctor: Actor) -> None:
     first, second = upload(clinic, patient), upload(clinic, patient)
     with session_scope(clinic.engine) as session:
-        other = session.get_one(Case, second.id)
-        row = session.get_one(Case, first.id)
+        other = session.get_one(CaseImage, (second.id, 0))
+        row = session.get_one(CaseImage, (first.id, 0))
         row.image_blob_id, row.result_blob_id = other.image_blob_id, other.result_blob_id
     with pytest.raises(RecordDamaged):
         view_pictures(clinic, doctor, first.id)

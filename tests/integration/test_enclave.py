@@ -181,7 +181,7 @@ def test_a_case_is_answered_as_the_predictor_would_sealed_for_the_app_alone(
     assert result.weights_sha256 == serving_model.manifest.weights_sha256
     assert result.measurement == measure_with_model(measure(), serving_model.manifest.litert_sha256)
     assert result.heat_map_png.startswith(b"\x89PNG")
-    assert set(answer.stages_ms) == {"open", "decode", "preprocess", "infer", "heat_map", "seal"}
+    assert set(answer.stages_ms) == {"open", "decode", "split", "preprocess", "infer", "heat_map", "seal"}
     with pytest.raises(SealBroken):
         house.open(answer.sealed, result_context(study="leukemia", case_id="case-2", party=NORTH))
 

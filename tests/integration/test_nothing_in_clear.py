@@ -51,7 +51,7 @@ def story(app: App, clock: FixedClock, doctor: Actor, picture: bytes) -> Actor:
         city="Oslo, Norway",
         consents=list(ConsentPurpose),
     )
-    case = submit(app, patient, data=picture, study="leukemia", preferred=hospital_id(app), place="Oslo, Norway")
+    case = submit(app, patient, files=[picture], study="leukemia", preferred=hospital_id(app), place="Oslo, Norway")
     assert case.status is CaseStatus.ANSWERED
     sign_review(app, doctor, case.id, decision=Decision.DEFER, reason=REASON, note=NOTE)
     send(app, patient, case.id, MESSAGE)

@@ -32,6 +32,9 @@ TIMES = st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.ju
 def result(**changed: object) -> DiagnosisResult:
     fields: dict[str, object] = {
         "case_id": "c1",
+        "image": 0,
+        "images": 1,
+        "box": (0, 0, 160),
         "study": "leukemia",
         "checkpoint_id": "k1",
         "weights_sha256": "ab" * 32,
@@ -44,6 +47,11 @@ def result(**changed: object) -> DiagnosisResult:
         "prediction_set": (1, 0),
         "coverage": 0.95,
         "heat_map_png": b"png",
+        "cells": (),
+        "cells_seen": 0,
+        "alarm_threshold": 0.9,
+        "alarm_rate": 0.03,
+        "false_alarm_bound": 0.05,
         "stages_ms": {"infer": 1.5},
         "answered_by": "north.serving",
         "measurement": "cd" * 32,
@@ -54,7 +62,8 @@ def result(**changed: object) -> DiagnosisResult:
 
 @given(at=TIMES, p=st.floats(0, 1), outcome=st.sampled_from(Outcome), png=st.binary(max_size=20))
 def test_a_result_survives_encoding(at: datetime, p: float, outcome: Outcome, png: bytes) -> None:
-    made = result(at=at, positive_probability=p, outcome=outcome, heat_map_png=png)
+    cell = result().findings[0]
+    made = result(at=at, positive_probability=p, outcome=outcome, heat_map_png=png, cells=(cell, cell), cells_seen=2)
     again = DiagnosisResult.decode(made.encode())
     assert again == made
     assert isinstance(again.outcome, Outcome)
