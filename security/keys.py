@@ -13,14 +13,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NoReturn, Self
 
-from Crypto.Protocol import HPKE
-from Crypto.PublicKey import ECC
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from security import hpke
 from security.encoding import encode
 from security.errors import KeyMissing, SecurityError
 
@@ -29,6 +28,7 @@ POINT_BYTES = 65  # uncompressed P-256 point, the only form of RFC 9180 for DHKE
 UNCOMPRESSED = 4  # first byte of such a point (SEC 1, 2.3.3)
 NONCE_BYTES = 12
 _PARTY = re.compile(r"[a-z0-9][a-z0-9-]{0,47}(\.[a-z]{1,15})?")
+_ECDSA = ec.ECDSA(hashes.SHA256())
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
 
 
@@ -127,13 +127,12 @@ class PrivateKey(SecretHandle):
         fingerprint: SHA-256 of the public half, hex.
     """
 
-    __slots__ = ("_key", "_unwrapper", "fingerprint", "public_key", "use")
+    __slots__ = ("_key", "fingerprint", "public_key", "use")
 
     def __init__(self, key: ec.EllipticCurvePrivateKey, use: KeyUse) -> None:
         if not isinstance(key.curve, ec.SECP256R1):
             raise KeyMissing(f"a P-256 key expected, got {key.curve.name}")
         self._key = key
-        self._unwrapper: ECC.EccKey | None = None
         self.use = use
         self.public_key = key.public_key()
         self.fingerprint = fingerprint(self.public_key)
@@ -149,7 +148,7 @@ class PrivateKey(SecretHandle):
     def sign(self, message: bytes) -> bytes:
         """Return the ECDSA P-256/SHA-256 signature (DER) of `message`; for keys with use SIGN."""
         self._require(KeyUse.SIGN)
-        return self._key.sign(message, ec.ECDSA(hashes.SHA256()))
+        return self._key.sign(message, _ECDSA)
 
     def unwrap(self, enc: bytes, wrapped: bytes, *, info: bytes, aad: bytes) -> bytes:
         """Open one HPKE message (RFC 9180 6.1, base mode, DHKEM(P-256), HKDF-SHA256, AES-256-GCM); use SEAL.
@@ -158,15 +157,7 @@ class PrivateKey(SecretHandle):
             ValueError: it was not wrapped to this key with this info and aad.
         """
         self._require(KeyUse.SEAL)
-        if len(enc) != POINT_BYTES or enc[0] != UNCOMPRESSED:
-            raise ValueError("an uncompressed P-256 point expected")
-        if self._unwrapper is None:
-            der = self._key.private_bytes(
-                serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-            self._unwrapper = ECC.import_key(der)
-        cipher = HPKE.new(receiver_key=self._unwrapper, aead_id=HPKE.AEAD.AES256_GCM, enc=enc, info=info)
-        return cipher.unseal(wrapped, aad)
+        return hpke.open_sealed(enc, wrapped, self._key, info=info, aad=aad)
 
     def issuing_key(self) -> ec.EllipticCurvePrivateKey:
         """Return the key for `cryptography.x509` builders; for keys with use ISSUE, in `security.authority` only."""
@@ -176,11 +167,7 @@ class PrivateKey(SecretHandle):
 
 def wrap(secret: bytes, public_key: ec.EllipticCurvePublicKey, *, info: bytes, aad: bytes) -> tuple[bytes, bytes]:
     """Wrap `secret` to `public_key` by HPKE (suite of `PrivateKey.unwrap`) and return (encapsulation, ciphertext)."""
-    point = public_key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
-    cipher = HPKE.new(
-        receiver_key=ECC.import_key(point, curve_name="NIST P-256"), aead_id=HPKE.AEAD.AES256_GCM, info=info
-    )
-    return cipher.enc, cipher.seal(secret, aad)
+    return hpke.seal(secret, public_key, info=info, aad=aad)
 
 
 class KeyStore(SecretHandle):

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tinyec import ec as tinyec
 from tinyec import registry
 
+from security import hpke
 from security.errors import SelfTestFailed
 from security.keys import KEY_BYTES, hkdf
 
@@ -143,17 +144,20 @@ def _check_gcm(known: KnownAnswers) -> None:
 
 
 def _check_hpke(known: KnownAnswers) -> None:
+    enc, info, aad, sealed = (
+        bytes.fromhex(text) for text in (known.hpke_enc, known.hpke_info, known.hpke_aad, known.hpke_ciphertext)
+    )
+    scalar, expected = int(known.hpke_key, 16), bytes.fromhex(known.hpke_plaintext)
+    key = ec.derive_private_key(scalar, ec.SECP256R1())
     try:
-        cipher = HPKE.new(
-            receiver_key=ECC.construct(curve=CURVE, d=int(known.hpke_key, 16)),
-            aead_id=HPKE.AEAD.AES256_GCM,
-            enc=bytes.fromhex(known.hpke_enc),
-            info=bytes.fromhex(known.hpke_info),
-        )
-        opened = cipher.unseal(bytes.fromhex(known.hpke_ciphertext), bytes.fromhex(known.hpke_aad))
+        opened = hpke.open_sealed(enc, sealed, key, info=info, aad=aad)
+        again, wrapped = hpke.seal(expected, key.public_key(), info=info, aad=aad)
+        other = HPKE.new(
+            receiver_key=ECC.construct(curve=CURVE, d=scalar), aead_id=HPKE.AEAD.AES256_GCM, enc=again, info=info
+        ).unseal(wrapped, aad)
     except ValueError:
-        opened = None
-    _require("HPKE (RFC 9180)", holds=opened == bytes.fromhex(known.hpke_plaintext))
+        opened = other = b""
+    _require("HPKE (RFC 9180)", holds=opened == other == expected)
 
 
 def _check_ecdsa(known: KnownAnswers) -> None:
