@@ -29,5 +29,6 @@ LEUKEMIA = Study(
     ),
     input_size=96,
     min_side=64,
+    orientations=8,
 )
 STUDY = LEUKEMIA
