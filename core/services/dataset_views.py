@@ -49,6 +49,7 @@ class DatasetView:
         sealed_bytes: size of the sealed file; 0 when the file is gone.
         refused_files: the same as `rejected` with file names; only right after the import.
         acquired: what the images came as; only right after the import.
+        patients_known: somebody said whose each image is; False only right after the import.
     """
 
     id: str
@@ -63,6 +64,7 @@ class DatasetView:
     sealed_bytes: int
     refused_files: tuple[Rejected, ...] = field(default=(), compare=False)
     acquired: Acquired = field(default=NOTHING_SPECIAL, compare=False)
+    patients_known: bool = field(default=True, compare=False)
 
 
 def view_of(

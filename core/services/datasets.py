@@ -5,6 +5,7 @@ not open them again.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -13,6 +14,7 @@ from sqlmodel import Session, col, select
 
 from core.errors import DatasetRefused, InvalidInput, NotAuthorised, NotFound
 from core.imaging.datasets import (
+    Acquired,
     ImageSource,
     Naming,
     Progress,
@@ -49,6 +51,7 @@ from db.models import Dataset, Hospital, RunMember
 __all__ = [
     "CELLS_PER_PATIENT",
     "SYNTHETIC_STUDY",
+    "Acquired",
     "Assignment",
     "DatasetView",
     "Naming",
@@ -266,7 +269,8 @@ def _import(
             dataset_id=parts.dataset_id,
         )
         parts.clear()
-    return view_of(app, hospital, row, [*strangers, *rejected], acquired)
+    view = view_of(app, hospital, row, [*strangers, *rejected], acquired)
+    return replace(view, patients_known=has_index(place) or choices.naming is not Naming.EACH_FILE)
 
 
 def _records_of(place: Path | ImageSource, choices: _Choices) -> tuple[list[Record], list[Rejected]]:

@@ -11,7 +11,7 @@ from core.errors import HemaSealError
 from core.services import datasets as service
 from core.services import members
 from core.studies import STUDIES, Study
-from pages._ui import charts, guard, shell, state, studies, times
+from pages._ui import charts, guard, import_results, shell, state, studies, times
 
 PROVENANCES = {
     service.Provenance.SYNTHETIC: "Synthetic",
@@ -27,7 +27,6 @@ SHARES: dict[service.Assignment | Literal["all"], str] = {
     "stain": "A share with its own range of stain colours",
 }
 ZIP_MIB = 256
-ROWS_SHOWN = 200
 
 app = state.app()
 person = guard.actor()
@@ -96,22 +95,9 @@ def _detail(view: service.DatasetView) -> None:
         "patients. Images are sealed for this hospital's training node; this page cannot open them."
     )
     if view.rejected:
-        _left_out([(line, "", reason) for line, reason in view.rejected], key="dataset_rejected")
+        import_results.left_out([(line, "", reason) for line, reason in view.rejected], key="dataset_rejected")
     if st.button("Delete this data set …", key="dataset_delete", icon=":material/delete:"):
         _confirm_delete(view)
-
-
-def _left_out(rows: list[tuple[int, str, str]], *, key: str) -> None:
-    """Draw the files that an import left out, with file names where they are known."""
-    count = "1 file was" if len(rows) == 1 else f"{len(rows):,} files were"
-    with st.expander(f"{count} left out", icon=":material/report:", key=f"{key}_box"):
-        columns = ["Line of index.csv", "File", "Why"]
-        frame = pd.DataFrame(rows[:ROWS_SHOWN], columns=columns)
-        if not any(name for _, name, _ in rows):
-            frame = frame.drop(columns="File")
-        st.dataframe(frame, hide_index=True, key=key, alt="Files that were left out, with the reason")
-        if len(rows) > ROWS_SHOWN:
-            st.caption(f"The first {ROWS_SHOWN} of {len(rows)}.")
 
 
 @st.dialog("Delete this data set?")
@@ -135,12 +121,13 @@ def from_zip(study: Study) -> None:
     """Draw the form that imports a zip."""
     with st.form("zip_form", border=False):
         upload = st.file_uploader(
-            f"Zip of a folder with index.csv (up to {ZIP_MIB} MiB)",
+            f"Zip of a folder with index.csv, or with a folder for each class (up to {ZIP_MIB} MiB)",
             type=["zip"],
             key="zip_file",
             max_upload_size=ZIP_MIB,
         )
         name, provenance = _about("zip")
+        naming, modality = import_results.without_index("zip", study)
         portion = _portion("zip", study)
         if st.form_submit_button("Import zip", key="zip_submit", type="primary"):
             if upload is None:
@@ -155,6 +142,8 @@ def from_zip(study: Study) -> None:
                     provenance=provenance,
                     study=study,
                     portion=portion,
+                    naming=naming,
+                    modality=modality,
                     progress=progress,
                 )
             )
@@ -170,6 +159,7 @@ def from_folder(study: Study) -> None:
             "Folder on this server", key="folder_path", placeholder="/path/to/a/folder/with/index.csv"
         )
         name, provenance = _about("folder")
+        naming, modality = import_results.without_index("folder", study)
         portion = _portion("folder", study)
         if st.form_submit_button("Import folder", key="folder_submit", type="primary"):
             _run(
@@ -181,6 +171,8 @@ def from_folder(study: Study) -> None:
                     provenance=provenance,
                     study=study,
                     portion=portion,
+                    naming=naming,
+                    modality=modality,
                     progress=progress,
                 )
             )
@@ -260,11 +252,11 @@ def synthetic(study: Study) -> None:
 
 def _run(act: Callable[[Callable[[int, int], None]], service.DatasetView], *, bar: bool = True) -> None:
     """Do an import with a progress bar, and show what came of it after a rerun."""
-    line = st.progress(0.0, "Reading index.csv") if bar else None
+    line = st.progress(0.0, "Listing the files") if bar else None
 
     def progress(done: int, total: int) -> None:
         if line is not None and (done % 25 == 0 or done == total):
-            line.progress(done / total, f"{done:,} of {total:,} images")
+            line.progress(done / total, f"{done:,} of {total:,} files")
 
     try:
         made = act(progress)
@@ -277,7 +269,7 @@ def _run(act: Callable[[Callable[[int, int], None]], service.DatasetView], *, ba
         f"{made.name}: {made.images:,} images of {made.patients:,} patients are sealed for our training node."
     )
     st.session_state["data_newest"] = made.id
-    st.session_state["data_left_out"] = [(item.line, item.path, item.reason) for item in made.refused_files]
+    import_results.remember(made)
     st.rerun()
 
 
@@ -287,8 +279,7 @@ shell.title(
 )
 if note := st.session_state.pop("data_note", ""):
     st.success(note, icon=":material/check_circle:")
-if left_out := st.session_state.pop("data_left_out", []):
-    _left_out(left_out, key="import_rejected")
+import_results.show()
 try:
     present()
     st.header("Add a data set", anchor=False)
@@ -304,7 +295,8 @@ try:
         st.markdown(
             "UTF-8, one line per image, with the columns `path`, `label`, `modality`, `site`, `patient` and, if you "
             f"like, `source_label`. Labels: {labels}; modality: {modalities}. Paths are relative to the folder. A "
-            "patient has one site."
+            "patient has one site. Files may be PNG, JPEG, TIFF, BMP or DICOM. An import that is interrupted goes on "
+            "where it stopped when you start it again; until then what it read lies sealed in the hospital's folder."
         )
 except HemaSealError as error:
     shell.show_error(error)
