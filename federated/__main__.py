@@ -217,7 +217,7 @@ def verify(
         f"study {checked.study}.\n"
         f"In it: {', '.join(checked.members)}.\n"
         f"Dropped out before uploading: {', '.join(checked.dropped) or 'nobody'}.\n"
-        f"SHA-256 of the sum: {checked.sha256}"
+        f"BLAKE3 of the sum: {checked.blake3}"
     )
 
 

@@ -43,7 +43,7 @@ T = TypeVar("T")
 MAX_OWN_BYTES = 16 * 1024
 """A node's own figures are a few numbers; more is not stored."""
 SHOWN_DIGITS = 16
-"""Hex digits of an attachment's SHA-256 that its event keeps, for people to tell one from another."""
+"""Hex digits of an attachment's hash that its event keeps, for people to tell one from another."""
 
 
 class Directory(Protocol):
@@ -259,7 +259,7 @@ class Coordinator:
             if message.header == header.answered(Kind.REPLY, delivery.party):
                 reply = message.parse(question.reply)
                 if len(message.attachment):
-                    facts["attached"] = [len(message.attachment), message.attachment_sha256.hex()[:SHOWN_DIGITS]]
+                    facts["attached"] = [len(message.attachment), message.attachment_blake3.hex()[:SHOWN_DIGITS]]
                 question.absorb(delivery.party, reply, message)
                 return reply
         except (Refused, SecurityError) as error:

@@ -118,5 +118,5 @@ def _sha256(title: bytes, arrays: Mapping[str, NDArray[Any]], number_type: str) 
     digest = hashlib.sha256(title)
     for name, array in arrays.items():
         digest.update(f"{name}\0{','.join(map(str, array.shape))}\0".encode())
-        digest.update(np.ascontiguousarray(array, number_type).tobytes())
+        digest.update(np.ascontiguousarray(array, number_type).reshape(-1).data)
     return digest.hexdigest()

@@ -15,7 +15,7 @@ from core.learning.run_events import FailureCode
 from core.learning.weights import Weights
 from federated.failures import Refused
 
-_BLOCK = 16384
+_BLOCK = 32768
 """Elements that are computed at once: what lies between stays in a core's own cache."""
 Moments = Mapping[str, NDArray[np.float64]]
 """Name of a variable -> one moment of each of its elements."""
@@ -84,8 +84,11 @@ def _adaptive(state: ServerState, combined: Mapping[str, NDArray[np.float64]], o
 def _moved(array: NDArray[np.float32], options: ServerOptions, direction: NDArray[np.float64]) -> NDArray[np.float32]:
     moved = np.empty(array.shape, np.float32)
     flat, before, along = moved.reshape(-1), array.reshape(-1), direction.reshape(-1)
+    buffer = np.empty(min(_BLOCK, flat.size))
     for start in range(0, flat.size, _BLOCK):
         part = slice(start, start + _BLOCK)
-        step = along[part] if options.learning_rate == 1 else options.learning_rate * along[part]
-        flat[part] = before[part] + step
+        new = buffer[: flat[part].size]
+        new[:] = before[part]  # numpy converts a whole block faster than in the midst of a sum
+        new += along[part] if options.learning_rate == 1 else options.learning_rate * along[part]
+        flat[part] = new
     return moved

@@ -37,7 +37,7 @@ from federated.notary import Notary
 from federated.timing import Task
 from security import shamir
 from security.errors import SecurityError
-from security.keystream import Masked, apply_masks, masked_blocks
+from security.keystream import Masked, apply_masks
 from security.masking import MaskKey
 from security.point_hash import PointHash
 
@@ -116,10 +116,9 @@ class Adding(Intake):
         parties = list(self.survivors)
         with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
             for start in range(0, len(parties), _AT_ONCE):
-                terms = [self._masked(party) for party in parties[start : start + _AT_ONCE]]
-                total.add_blocks(masked_blocks(terms), vectors=len(terms))
+                total.add_masked([self._masked(party) for party in parties[start : start + _AT_ONCE]])
             attachment = Attachment.of(total.data())
-        statement = Sum(sha256=attachment.sha256, survivors=survivors_sha256(self.survivors))
+        statement = Sum(blake3=attachment.blake3, survivors=survivors_sha256(self.survivors))
         return statement.sign(self._notary, self._header, self._label), attachment
 
     def _masked(self, party: str) -> Masked:

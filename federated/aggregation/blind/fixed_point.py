@@ -111,18 +111,19 @@ class Encoding:
             real = buffer[: block.size]
             low, high = float(block.min()), float(block.max())
             if low >= -self.clip and high <= self.clip:
-                np.multiply(block, factor, out=real, dtype=np.float64)
+                real[:] = block
             elif math.isfinite(low) and math.isfinite(high):
                 clipped += int(np.count_nonzero(np.abs(block, dtype=np.float64) > self.clip))
                 np.clip(block, -self.clip, self.clip, out=real, dtype=np.float64)
-                real *= factor
             else:
                 raise Refused(FailureCode.NOT_FINITE)
+            real *= factor
             real += _ROUNDER
             whole = real.view(np.uint64)
             if self.word > _ROUNDER_FREE:
                 whole -= _ROUNDER_BITS
-            np.left_shift(whole, self.guard, out=out[start : start + _BLOCK], casting="unsafe")
+            whole <<= self.guard
+            out[start : start + _BLOCK] = whole  # the low bits of each
         buffer.fill(0)
         return clipped
 

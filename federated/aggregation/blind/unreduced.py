@@ -1,6 +1,6 @@
 """A running sum of vectors of words that keeps every carry, so that hashes over the integers can be held against it."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,10 +8,8 @@ from numpy.typing import NDArray
 
 from core.learning.run_events import FailureCode
 from federated.failures import Refused
-from security.keystream import BLOCK_BYTES
+from security.keystream import BLOCK_BYTES, Masked, masked_blocks
 
-_BLOCK = BLOCK_BYTES // 4
-"""Words that are added at once, at most: their buffers stay in a core's own cache."""
 _MOST_MEMBERS = 1 << 16
 
 
@@ -41,21 +39,18 @@ class UnreducedSum:
 
     def add(self, words: NDArray[Any]) -> None:
         """Add one vector of `low`'s length and type; `ValueError` for another one, or for more than `members`."""
-        if words.shape != self.low.shape or words.dtype != self.low.dtype:
-            raise ValueError(f"{words.shape} of {words.dtype} is not {self.low.shape} of {self.low.dtype}")
-        self.add_blocks(((start, words[start : start + _BLOCK]) for start in range(0, words.size, _BLOCK)), vectors=1)
+        self.add_masked([Masked(words)])
 
-    def add_blocks(self, blocks: Iterable[tuple[int, NDArray[Any]]], *, vectors: int) -> None:
-        """Add the blocks of so many whole vectors, each with the number of its first word (`masked_blocks`).
-
-        Raises:
-            ValueError: `members` vectors would be exceeded.
-        """
-        if self._added + vectors > self.members:
+    def add_masked(self, vectors: Sequence[Masked]) -> None:
+        """Add vectors with their masks applied, block by block; `ValueError` as in `add`."""
+        for words in (vector.words for vector in vectors):
+            if words.shape != self.low.shape or words.dtype != self.low.dtype:
+                raise ValueError(f"{words.shape} of {words.dtype} is not {self.low.shape} of {self.low.dtype}")
+        if self._added + len(vectors) > self.members:
             raise ValueError(f"{self._added} vectors of {self.members} have been added already")
-        self._added += vectors
-        wrapped = np.empty(min(_BLOCK, self.low.size), bool)
-        for start, addend in blocks:
+        self._added += len(vectors)
+        wrapped = np.empty(min(BLOCK_BYTES // self.low.itemsize, self.low.size), bool)
+        for start, addend in masked_blocks(vectors):
             part = slice(start, start + addend.size)
             low, carry = self.low[part], self.carry[part]
             np.add(low, addend, out=low)
