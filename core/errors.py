@@ -149,7 +149,7 @@ class ImageRefused(HemaSealError):
 
     code = "IMG-QUALITY"
     text = "The image is not good enough for a reliable answer."
-    remedy = "Send a sharper, well-lit picture of a stained blood smear."
+    remedy = "Send a sharper, well-lit picture of what the study looks at."
 
 
 class ImageNotStained(ImageRefused):
@@ -158,6 +158,14 @@ class ImageNotStained(ImageRefused):
     code = "IMG-STAIN"
     text = "This does not look like a stained blood smear."
     remedy = "Send a picture of a stained smear, taken through a microscope."
+
+
+class ImageForeign(ImageRefused):
+    """The image shows something else than the study looks at, for example a page of text or another examination."""
+
+    code = "IMG-FOREIGN"
+    text = "This does not look like a picture that this study was made for."
+    remedy = "Choose the study that fits the picture, or send another picture."
 
 
 class DatasetRefused(HemaSealError):
