@@ -135,7 +135,7 @@ def test_the_command_explains_what_is_wrong_and_writes_nothing(tmp_path: Path, a
     empty = tmp_path / "empty"
     empty.mkdir()
     filled = [part.format(missing=tmp_path / "missing", empty=empty, out=out) for part in arguments]
-    outcome = CliRunner().invoke(commands, ["simulate", *filled])
+    outcome = CliRunner(env={"TERMINAL_WIDTH": "400"}).invoke(commands, ["simulate", *filled])  # no line breaks
     assert outcome.exit_code != 0
     assert text in outcome.output
     assert not out.exists()
