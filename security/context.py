@@ -56,10 +56,11 @@ class Context:
 
     def __post_init__(self) -> None:
         """Refuse what would make two contexts look alike."""
-        object.__setattr__(self, "purpose", Purpose(self.purpose))
-        for name in ("study", "sender", "object_id", "run", "attempt"):
-            if not isinstance(getattr(self, name), str):
-                raise TypeError(f"{name} must be text, got {type(getattr(self, name)).__name__}")
+        if type(self.purpose) is not Purpose:
+            object.__setattr__(self, "purpose", Purpose(self.purpose))
+        for text in (self.study, self.sender, self.object_id, self.run, self.attempt):
+            if not isinstance(text, str):
+                raise TypeError(f"study, sender, object id, run and attempt must be text, got {type(text).__name__}")
         if type(self.round) is not int or self.round < 0:
             raise ValueError(f"round must be a whole number from 0, got {self.round!r}")
         if not self.sender or not self.object_id:

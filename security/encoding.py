@@ -67,7 +67,10 @@ def decode(data: bytes | memoryview) -> Any:
 
 def framed(*fields: bytes) -> bytes:
     """Return the fields one after the other, each behind its length (4 bytes, big endian)."""
-    return b"".join(part for field in fields for part in (len(field).to_bytes(LENGTH_BYTES, "big"), field))
+    parts: list[bytes] = []
+    for field in fields:
+        parts += (len(field).to_bytes(LENGTH_BYTES, "big"), field)
+    return b"".join(parts)
 
 
 class Reader:

@@ -83,7 +83,6 @@ def options_for(
         ),
         minimum_members=minimum,
         training=TrainingOptions(epochs=3),
-        architecture="softmax",
     )
 
 

@@ -27,7 +27,6 @@ from federated.aggregation.blind.statements import (
     encoded,
     place,
     seed_sha256,
-    survivors_sha256,
 )
 from federated.aggregation.blind.unreduced import UnreducedSum
 from federated.board import Board
@@ -118,7 +117,7 @@ class Adding(Intake):
             for start in range(0, len(parties), _AT_ONCE):
                 total.add_masked([self._masked(party) for party in parties[start : start + _AT_ONCE]])
             attachment = Attachment.of(total.data())
-        statement = Sum(blake3=attachment.blake3, survivors=survivors_sha256(self.survivors))
+        statement = Sum(blake3=attachment.blake3, survivors=self.survivors_sha256)
         return statement.sign(self._notary, self._header, self._label), attachment
 
     def _masked(self, party: str) -> Masked:

@@ -5,6 +5,7 @@ It finds out here whose fault it is: given a statement that does not hold, all t
 
 from collections import Counter
 from collections.abc import Collection
+from functools import cached_property
 from typing import TypeVar
 
 from core.learning.run_events import FailureCode
@@ -113,6 +114,11 @@ class Intake:
         }
         return sorted(set(shapes) - set(self.survivors))
 
+    @cached_property
+    def survivors_sha256(self) -> bytes:
+        """The name of the set of survivors, once it is settled."""
+        return survivors_sha256(self.survivors)
+
     def blamed(self) -> list[str]:
         """Return dealers of whom so many members say that their shares are wrong that too few could open them."""
         complaints = Counter(dealer for dealers in self._complaints.values() for dealer in dealers)
@@ -129,7 +135,7 @@ class Intake:
             Refused, SecurityError: it is not this party's for this sum, or over other survivors (`SURVIVORS`).
         """
         agreement: Agreement = self._read(Agreement, reply.agreement, party)
-        if agreement.survivors != survivors_sha256(self.survivors):
+        if agreement.survivors != self.survivors_sha256:
             raise Refused(FailureCode.SURVIVORS)
         self._coins[party] = agreement.coin
 

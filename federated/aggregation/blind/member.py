@@ -61,6 +61,7 @@ class BlindMember:
         label: which of the round's sums.
         circle: who takes part.
         survivors: whom the members signed as survivors; empty before.
+        survivors_sha256: the name of that set.
         coin: the random value that the member has committed to.
         base_sha256: the weights that its vector belongs to.
         privacy: what the member has spent on its vector.
@@ -73,6 +74,7 @@ class BlindMember:
         self.label = label
         self.circle = circle
         self.survivors: dict[str, bytes] = {}
+        self.survivors_sha256 = b""
         self.coin = secrets.token_bytes(_SECRET_BYTES)
         self.base_sha256 = ""
         self.remaining: Words = np.zeros(0, np.uint32)
@@ -92,6 +94,7 @@ class BlindMember:
         self._held: dict[str, tuple[Share, Share]] = {}
         self._upload_blake3 = b""
         self._stated: dict[str, bytes] = {}
+        self._stated_sha256 = b""
         self._agreements: dict[tuple[str, bytes], Agreement] = {}
 
     @property
@@ -248,11 +251,9 @@ class BlindMember:
             or survivors.get(self._party) != self._upload_blake3
         ):
             raise Refused(FailureCode.SURVIVORS)
-        self._stated = dict(survivors)
+        self._stated, self._stated_sha256 = dict(survivors), survivors_sha256(survivors)
         commitment = coin_sha256(self.coin, place(self._study, self._party, self.header, self.label, "coin"))
-        return Agreement(survivors=survivors_sha256(survivors), coin=commitment).sign(
-            self._notary, self.header, self.label
-        )
+        return Agreement(survivors=self._stated_sha256, coin=commitment).sign(self._notary, self.header, self.label)
 
     def unmask(self, agreements: Mapping[str, bytes]) -> tuple[dict[str, bytes], dict[str, bytes]]:
         """Reveal shares: of survivors' seeds and of the mask keys of those who dropped out, never both of one member.
@@ -262,12 +263,12 @@ class BlindMember:
                 sets cannot both have so many, unless a third of the committee signs twice.
             SecurityError: an agreement is not its party's.
         """
-        stated = survivors_sha256(self._stated)
+        stated = self._stated_sha256
         signers = {party for party in agreements if self.agreement(party, agreements[party]).survivors == stated}
         agreed = signers & set(self._stated) & set(self.circle.committee)
         if signers != set(agreements) or len(agreed) < self.circle.committee_needed:
             raise Refused(FailureCode.SURVIVORS)
-        self.survivors = self._stated
+        self.survivors, self.survivors_sha256 = self._stated, stated
         seeds = {party: pair[1].to_bytes() for party, pair in self._held.items() if party in self.survivors}
         keys = {party: pair[0].to_bytes() for party, pair in self._held.items() if party not in self.survivors}
         return seeds, keys

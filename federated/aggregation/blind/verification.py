@@ -26,7 +26,6 @@ from federated.aggregation.blind.statements import (
     encoded,
     place,
     seed_sha256,
-    survivors_sha256,
 )
 from federated.aggregation.blind.unreduced import UnreducedSum
 from federated.failures import Refused
@@ -62,7 +61,7 @@ class Verification:
         """
         member, circle = self._member, self._member.circle
         stated = Sum.read(statement, notary=self._notary, sender=COORDINATOR, header=member.header, label=member.label)
-        agreed = survivors_sha256(member.survivors)
+        agreed = member.survivors_sha256
         if not member.survivors or stated.survivors != agreed or stated.blake3 != blake3:
             raise Refused(FailureCode.SUM)
         for party, envelope in agreements.items():
