@@ -53,8 +53,9 @@ class Changes:
 
 
 _SMEAR = Changes(
-    degrees=180, zoom=0.12, shift=0.05, flips_across=True, flips_down=True, stain=0.15, lamp=0.06, contrast=0.10
+    degrees=180, zoom=0.30, shift=0.05, flips_across=True, flips_down=True, stain=0.35, lamp=0.12, contrast=0.20
 )
+"""Wide, since the next laboratory stains, lights and frames otherwise."""
 CHANGES = {
     Subject.CELL: _SMEAR,
     Subject.FIELD: _SMEAR,
