@@ -31,7 +31,7 @@ def setup(
 
 
 @app.command()
-def evaluate(
+def evaluate(  # noqa: PLR0917 - typer makes them options
     checkpoint: Annotated[
         Path, typer.Option(help="Checkpoint file, sealed for this installation's authority or clear.")
     ],
@@ -41,14 +41,24 @@ def evaluate(
         Path | None, typer.Option(help="split.json of a simulation; only one part of it is judged.")
     ] = None,
     part: Annotated[str, typer.Option(help="training, validation or test; with --split.")] = "test",
+    external: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Folder of images without a positive class.")
+    ] = None,
+    external_label: Annotated[
+        list[str] | None, typer.Option(help="Only images of this label of it; may be repeated.")
+    ] = None,
 ) -> None:
-    """Judge a checkpoint on a folder of images, on the way that serving takes (LiteRT; docs/results.md)."""
+    """Judge a checkpoint on a folder of images, on the way that serving takes (LiteRT; docs/results.md).
+
+    With a split, colour histograms alone are judged on the same images too, fitted on the split's training patients.
+    """
     from rich.console import Console
 
     from core.clock import SystemClock
     from core.diagnosis.checkpoint_file import load_checkpoint
     from core.evaluation.evaluate import evaluate as judge
     from core.evaluation.evaluate import read_split
+    from core.evaluation.external import judge_external
     from core.evaluation.report import to_json, to_table
     from core.imaging.datasets import Part
     from core.settings import Settings
@@ -56,14 +66,18 @@ def evaluate(
     if part not in list(Part):
         raise typer.BadParameter(f"{part} is none of {', '.join(Part)}", param_hint="--part")
     patients = read_split(split, Part(part)) if split else None
+    fitted_on = read_split(split, Part.TRAINING) if split and part != Part.TRAINING else []
     model = load_checkpoint(checkpoint, settings=Settings(), at=SystemClock().now())
     with _progress() as bar:
         task = bar.add_task("judging images", total=None)
-        result = judge(
-            model, data, patients=patients, progress=lambda done, total: bar.update(task, completed=done, total=total)
-        )
-    Console().print(to_table(result))
-    _write(output, {**to_json(result), "data": data.resolve().name, "part": part if split else None})
+
+        def told(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        result = judge(model, data, patients=patients, colour_patients=fitted_on, progress=told)
+        beside = judge_external(model, external, labels=external_label or (), progress=told) if external else None
+    Console().print(to_table(result, beside))
+    _write(output, {**to_json(result, beside), "data": data.resolve().name, "part": part if split else None})
 
 
 @app.command("export-checkpoint")

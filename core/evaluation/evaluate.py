@@ -1,9 +1,12 @@
-"""Judge a checkpoint on an ``index.csv`` folder the way serving does: decode, preprocess, LiteRT, threshold."""
+"""Judge a checkpoint on an ``index.csv`` folder the way serving does: decode, preprocess, LiteRT, threshold.
+
+Beside the figures stands what they must be compared with: colour alone, each modality by itself, the coverage that
+was promised, and how many of the images the gate would have refused.
+"""
 
 import json
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,27 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.diagnosis.bundle import ModelManifest, ServingModel
-from core.diagnosis.heatmap import overlay_png
-from core.diagnosis.predictor import Outcome, Prediction, Predictor
+from core.diagnosis.predictor import Outcome
 from core.errors import DatasetRefused, ImageBroken, ImageTooLarge, ImageTypeRefused
+from core.evaluation.answers import Answer, Progress, answers, read_pixels
+from core.evaluation.colour_baseline import colours, judged_by_colour
 from core.imaging.datasets import Part, Record, read_index
-from core.imaging.decode import decode_upload
+from core.learning.conformal import Coverage, coverage_of
 from core.learning.metric_sums import PSEUDO_PATIENT_CELLS
-from core.learning.metrics import Figure, Judged, confusion_matrix, false_alarm_rate, figures
-from core.studies import STUDIES
+from core.learning.metrics import Figure, Judged, area, confusion_matrix, false_alarm_rate, figures
+from core.studies import STUDIES, Study
 
-Progress = Callable[[int, int], None]
-
-MAX_IMAGE_BYTES = 20 * 2**20
-MAX_IMAGE_PIXELS = 40_000_000
 PSEUDO_PATIENTS = 10_000
-
-
-@dataclass(frozen=True)
-class _Answer:
-    record: Record
-    prediction: Prediction
-    took_ms: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +42,10 @@ class Evaluation:
         false_alarm_rate: share of pseudo-patients above the alarm rate; `nan` without normal images.
         response_ms: float64 [images], milliseconds from bytes to heat map.
         rejected: files that could not be decoded, with the reason.
+        gate_refused: share of the judged images that the gate would refuse; they are judged all the same.
+        coverage: what the prediction sets are worth.
+        by_modality: modality -> area of the positive probability, positive against other images of that modality.
+        baseline: the figures of colour alone (`colour_baseline`) on the same images; empty without patients to fit on.
     """
 
     manifest: ModelManifest
@@ -61,6 +58,10 @@ class Evaluation:
     false_alarm_rate: float
     response_ms: NDArray[np.float64]
     rejected: list[tuple[str, str]]
+    gate_refused: float
+    coverage: Coverage
+    by_modality: dict[str, Figure]
+    baseline: dict[str, Figure]
 
 
 def evaluate(
@@ -68,6 +69,7 @@ def evaluate(
     folder: Path,
     *,
     patients: Sequence[str] | None = None,
+    colour_patients: Sequence[str] = (),
     progress: Progress = lambda _done, _total: None,
 ) -> Evaluation:
     """Judge every image of a folder.
@@ -76,6 +78,7 @@ def evaluate(
         model: the checkpoint.
         folder: holds ``index.csv`` and images.
         patients: only these patients; None takes all.
+        colour_patients: other patients of the folder, on whom the colour baseline is fitted; none leaves it out.
         progress: called with (done, total) after each image.
 
     Raises:
@@ -83,57 +86,85 @@ def evaluate(
         CheckpointRefused: the network cannot be loaded.
     """
     study = STUDIES[model.manifest.study]
-    records = read_index(folder, study)
-    if patients is not None:
-        chosen = set(patients)
-        records = [record for record in records if record.patient in chosen]
-        if not records:
-            raise DatasetRefused("none of the patients of the split is in the index")
-    predictor = Predictor(model)
-    answers: list[_Answer] = []
-    rejected: list[tuple[str, str]] = []
-    root = folder.resolve()
-    for done, record in enumerate(records, 1):
-        try:
-            data = _read(root, record.path)
-            started = time.perf_counter()
-            pixels = decode_upload(data, max_bytes=MAX_IMAGE_BYTES, max_pixels=MAX_IMAGE_PIXELS).pixels
-            prediction = predictor.predict(pixels)
-            overlay_png(prediction.heat_map)
-        except (DatasetRefused, ImageBroken, ImageTooLarge, ImageTypeRefused) as error:
-            rejected.append((record.path, error.code))
-        else:
-            took = (time.perf_counter() - started) * 1e3
-            answers.append(_Answer(record, prediction, took))
-        progress(done, len(records))
-    if not answers:
-        raise DatasetRefused("no image of the folder could be read")
+    everything = read_index(folder, study)
+    records = everything if patients is None else _of_patients(everything, patients)
+    if not records:
+        raise DatasetRefused("none of the patients of the split is in the index")
+    if set(colour_patients) & {record.patient for record in records}:
+        raise ValueError("the colour baseline must not be fitted on patients that are judged")
+    given, rejected = answers(model, folder, records, progress)
     manifest = model.manifest
     judged = Judged(
-        labels=np.array([answer.record.label_index for answer in answers]),
-        predicted=np.array([answer.prediction.label_index for answer in answers]),
-        probabilities=np.array([answer.prediction.probabilities for answer in answers]),
-        alarming=np.array([answer.prediction.positive_probability >= manifest.alarm_threshold for answer in answers]),
-        patients=tuple(answer.record.patient for answer in answers),
+        labels=np.array([answer.record.label_index for answer in given]),
+        predicted=np.array([answer.prediction.label_index for answer in given]),
+        probabilities=np.array([answer.prediction.probabilities for answer in given]),
+        alarming=np.array([answer.prediction.positive_probability >= manifest.alarm_threshold for answer in given]),
+        patients=tuple(answer.record.patient for answer in given),
     )
+    sets = np.zeros(judged.probabilities.shape, bool)
+    for row, answer in zip(sets, given, strict=True):
+        row[list(answer.prediction.prediction_set)] = True
     positive = np.isin(judged.labels, study.positive_indices)
     return Evaluation(
         manifest=manifest,
         figures=figures(judged, study, alarm_rate=manifest.alarm_rate),
         confusion=confusion_matrix(judged, len(study.classes)),
-        images=len(answers),
+        images=len(given),
         patients=len(set(judged.patients)),
         positive_patients=len({p for p, is_positive in zip(judged.patients, positive, strict=True) if is_positive}),
-        uncertain=sum(answer.prediction.outcome is Outcome.UNCERTAIN for answer in answers) / len(answers),
+        uncertain=sum(answer.prediction.outcome is Outcome.UNCERTAIN for answer in given) / len(given),
         false_alarm_rate=false_alarm_rate(
             judged.alarming[~positive],
             alarm_rate=manifest.alarm_rate,
             cells=PSEUDO_PATIENT_CELLS,
             draws=PSEUDO_PATIENTS,
         ),
-        response_ms=np.array([answer.took_ms for answer in answers]),
+        response_ms=np.array([answer.took_ms for answer in given]),
         rejected=rejected,
+        gate_refused=sum(bool(answer.refused) for answer in given) / len(given),
+        coverage=coverage_of(sets, judged.labels),
+        by_modality=_by_modality(given, positive),
+        baseline=_baseline(given, folder, _of_patients(everything, colour_patients), study),
     )
+
+
+def _of_patients(records: Sequence[Record], patients: Sequence[str]) -> list[Record]:
+    chosen = set(patients)
+    return [record for record in records if record.patient in chosen]
+
+
+def _by_modality(given: Sequence[Answer], positive: NDArray[np.bool_]) -> dict[str, Figure]:
+    """Return the areas for the modalities that have images of both sides."""
+    modality = np.array([answer.record.modality for answer in given])
+    scores = np.array([answer.prediction.positive_probability for answer in given])
+    patients = np.array([answer.record.patient for answer in given])
+    areas = {}
+    for name in np.unique(modality):
+        own = modality == name
+        if 0 < positive[own].sum() < own.sum():
+            areas[str(name)] = area(scores[own], positive[own], patients[own].tolist())
+    return areas
+
+
+def _baseline(given: Sequence[Answer], folder: Path, fitted_on: Sequence[Record], study: Study) -> dict[str, Figure]:
+    """Return the figures of colour alone; empty where there are not at least two classes to fit on."""
+    features, labels = [], []
+    for record in fitted_on:
+        try:
+            features.append(colours(read_pixels(folder, record)))
+        except (DatasetRefused, ImageBroken, ImageTooLarge, ImageTypeRefused):
+            continue
+        labels.append(record.label_index)
+    if len(set(labels)) < 2:  # noqa: PLR2004  one class cannot be told from another
+        return {}
+    judged = judged_by_colour(
+        (np.array(features), np.array(labels)),
+        np.array([answer.colours for answer in given]),
+        np.array([answer.record.label_index for answer in given]),
+        tuple(answer.record.patient for answer in given),
+        classes=len(study.classes),
+    )
+    return figures(judged, study, alarm_rate=1.0)
 
 
 def read_split(path: Path, part: Part) -> list[str]:
@@ -154,14 +185,3 @@ def read_split(path: Path, part: Part) -> list[str]:
 def percentile(values: NDArray[np.float64], share: float) -> float:
     """Return a percentile (0..100), `nan` for no values."""
     return float(np.percentile(values, share)) if len(values) else math.nan
-
-
-def _read(root: Path, name: str) -> bytes:
-    """Read a file below `root`; a link that leaves it is refused."""
-    path = (root / name).resolve()
-    if not path.is_relative_to(root):
-        raise DatasetRefused("outside the folder")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DatasetRefused("cannot be read") from error

@@ -68,10 +68,7 @@ def figures(
     count = len(judged.labels)
     if count == 0 or judged.predicted.shape != (count,) or judged.probabilities.shape != (count, classes):
         raise ValueError(f"expected n >= 1 labels, predictions and probabilities [n, {classes}]")
-    names, group = np.unique(np.array(judged.patients), return_inverse=True)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=replicates)
-    weights = np.concatenate([np.ones((1, len(names))), drawn.astype(np.float64)])  # row 0: the data as they are
+    group, weights = _replicates(judged.patients, replicates, seed)
     values = {
         **_from_confusion(_confusions(judged, group, weights, classes), study),
         "auc": _aucs(judged, group, weights, classes),
@@ -79,6 +76,17 @@ def figures(
         "ece": _calibration(judged, group, weights),
     }
     return {name: _figure(value) for name, value in values.items()}
+
+
+def share(held: NDArray[np.bool_], patients: Sequence[str], *, replicates: int = REPLICATES) -> Figure:
+    """Return the share of images, bool [n >= 1], for which something holds, with its interval over patients."""
+    group, weights = _replicates(patients, replicates, SEED)
+    return _figure(_ratio(weights @ np.bincount(group, held), weights @ np.bincount(group)))
+
+
+def area(scores: Floats, inside: NDArray[np.bool_], patients: Sequence[str], *, replicates: int = REPLICATES) -> Figure:
+    """Return the area under the ROC curve of scores [n] for bool [n], with its interval over patients."""
+    return _figure(_auc(scores, inside, *_replicates(patients, replicates, SEED)))
 
 
 def confusion_matrix(judged: Judged, classes: int) -> NDArray[np.int64]:
@@ -107,6 +115,14 @@ def false_alarm_rate(
         return math.nan
     counts = np.random.default_rng(seed).binomial(cells, alarming.mean(), size=draws)
     return float((counts / cells > alarm_rate).mean())
+
+
+def _replicates(patients: Sequence[str], replicates: int, seed: int) -> tuple[NDArray[np.int64], Floats]:
+    """Each image's patient [n], and weights [replicates + 1, patients]; row 0 is the data as they are."""
+    names, group = np.unique(np.array(patients), return_inverse=True)
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=replicates)
+    return group, np.concatenate([np.ones((1, len(names))), drawn.astype(np.float64)])
 
 
 def _figure(values: Floats) -> Figure:

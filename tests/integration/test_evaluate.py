@@ -1,5 +1,6 @@
 """``python -m core evaluate``: any index.csv folder, figures as written in docs/results.md, without TensorFlow."""
 
+import csv
 import json
 import os
 import re
@@ -10,13 +11,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlmodel import col, func, select
 
 from core.diagnosis.bundle import ServingModel
 from core.diagnosis.checkpoint_file import load_checkpoint, seal_model, write_clear, write_sealed
 from core.errors import DatasetRefused, HemaSealError
+from core.evaluation.colour_baseline import colours, judged_by_colour
 from core.evaluation.evaluate import evaluate, read_split
+from core.evaluation.external import judge_external
 from core.evaluation.report import KEYS, to_json
 from core.imaging.datasets import Part
 from core.imaging.synthetic import STYLES, generate_dataset
@@ -33,6 +37,7 @@ from tests.conftest import Installation
 from tests.serving import RUN
 
 PATIENTS = 4
+_TINTS = ((120, 20, 20), (20, 20, 120))
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +93,62 @@ def test_only_the_patients_of_a_part_are_judged(serving_model: ServingModel, fol
         split.write_text(wrong)
         with pytest.raises(DatasetRefused, match="split"):
             read_split(split, Part.TEST)
+
+
+def test_colour_alone_is_judged_on_the_same_images_and_never_fitted_on_them(
+    serving_model: ServingModel, folder: Path
+) -> None:
+    with (folder / "index.csv").open(newline="") as file:
+        patients = sorted({row["patient"] for row in csv.DictReader(file)})
+    result = evaluate(serving_model, folder, patients=patients[2:], colour_patients=patients[:2])
+    assert result.patients == 2
+    assert 0 <= result.baseline["auc"].value <= 1
+    assert to_json(result)["colour_baseline"] is not None
+    assert evaluate(serving_model, folder, patients=patients[2:]).baseline == {}
+    with pytest.raises(ValueError, match="judged"):
+        evaluate(serving_model, folder, patients=patients[2:], colour_patients=patients)
+
+
+def test_colour_alone_tells_red_from_blue_and_gives_an_unseen_class_nothing() -> None:
+    rng = np.random.default_rng(0)
+    red, blue = (rng.integers(0, 60, (20, 40, 50, 3), np.uint8) + np.array(tint, np.uint8) for tint in _TINTS)
+    features = np.array([colours(image) for image in (*red, *blue)])
+    labels = np.repeat([0, 1], 20)
+    judged = judged_by_colour((features, labels), features, labels, tuple("ab" * 20), classes=3)
+    assert (judged.predicted == labels).all()
+    assert (judged.probabilities[:, 2] == 0).all()
+
+
+def test_each_modality_is_judged_by_itself_and_sets_by_what_they_hold(
+    serving_model: ServingModel, folder: Path
+) -> None:
+    result = evaluate(serving_model, folder)
+    assert set(result.by_modality) == {"SMEAR"}
+    assert result.by_modality["SMEAR"].value == pytest.approx(result.figures["auc"].value)
+    assert result.coverage.images == result.images
+    assert 1 <= result.coverage.size <= 2
+
+
+def test_images_of_another_source_give_specificity_by_label(
+    serving_model: ServingModel, folder: Path, tmp_path: Path
+) -> None:
+    lines = ["path,label,patient"]
+    for number, path in enumerate(sorted(folder.rglob("*.png"))[:6]):
+        shutil.copyfile(path, tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{'even' if number % 2 == 0 else 'odd'},p{number}")
+    (tmp_path / "index.csv").write_text("\n".join(lines))
+    external = judge_external(serving_model, tmp_path)
+    answers = external.by_label["even"], external.by_label["odd"]
+    assert external.images == sum(images for images, _ in answers)
+    assert external.specificity.value == pytest.approx(
+        sum(images * share for images, share in answers) / external.images
+    )
+    assert set(judge_external(serving_model, tmp_path, labels=["odd"]).by_label) == {"odd"}
+    json.dumps(to_json(evaluate(serving_model, folder), external), allow_nan=False)
+    for wrong in (["none"], ["odd"]):
+        (tmp_path / "index.csv").write_text("path,label\n0.png,odd\n" if wrong == ["odd"] else "\n".join(lines))
+        with pytest.raises(DatasetRefused, match="external"):
+            judge_external(serving_model, tmp_path, labels=wrong)
 
 
 def test_the_command_writes_the_figures_and_never_imports_tensorflow(
