@@ -1,4 +1,6 @@
-"""Heat maps as pictures: a see-through overlay, its colours, and the overlay laid on an image."""
+"""What is drawn on images: a see-through overlay of a heat map, its colours, and frames around the cells of a field."""
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -10,6 +12,7 @@ OPACITY = 0.6
 SCALE = "How strongly this place speaks for an abnormal cell"
 
 _LEVELS = 256
+_FRAME, _FRAME_EDGE = (255, 255, 255), (0, 0, 0)
 _FAINTEST = 8
 """Least opacity (0-255) that an eye can make out on a picture."""
 
@@ -48,6 +51,25 @@ def lay_over(pixels: NDArray[np.uint8], overlay: bytes) -> bytes:
     window = result[top : top + side, left : left + side]
     window[:] = np.rint(window * (1 - alpha) + drawn[:, :, :3] * alpha).astype(np.uint8)
     return _png(result)
+
+
+def with_frames(pixels: NDArray[np.uint8], frames: Sequence[tuple[tuple[int, int, int], str]]) -> bytes:
+    """Return the image uint8 [h, w, 3] RGB with squares (left, top, side) drawn on it, as PNG.
+
+    A square with a text is drawn strongly, with the text at its corner; one without a text thinly.
+    """
+    picture = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), np.uint8)
+    unit = max(1, round(min(pixels.shape[:2]) / 400))
+    for (left, top, side), text in sorted(frames, key=lambda frame: bool(frame[1])):
+        inset = side // 5  # a frame holds a cell and its surroundings; the cell is in its middle
+        corner, opposite = (left + inset, top + inset), (left + side - inset, top + side - inset)
+        cv2.rectangle(picture, corner, opposite, _FRAME_EDGE, (4 if text else 2) * unit)
+        cv2.rectangle(picture, corner, opposite, _FRAME, (2 if text else 1) * unit)
+        if text:
+            place = (corner[0] + 2 * unit, corner[1] + 14 * unit)
+            cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * unit, _FRAME_EDGE, 4 * unit, cv2.LINE_AA)
+            cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * unit, _FRAME, unit, cv2.LINE_AA)
+    return _png(picture)
 
 
 def colour_stops(count: int = 6) -> list[tuple[float, str]]:

@@ -5,6 +5,7 @@ Nothing is stored here, and the app forgets each picture when the call ends.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import cv2
@@ -12,11 +13,12 @@ import numpy as np
 
 from core.diagnosis.assessment import cells_of_field
 from core.diagnosis.wire import MAX_IMAGE_BYTES
-from core.errors import CaseTooLarge, HemaSealError, ImageTooLarge, InvalidInput
+from core.errors import CaseTooLarge, HemaSealError, ImageTooLarge, InvalidInput, NoModel
 from core.imaging.decode import Pixels, decode_upload, encode_png
 from core.imaging.quality import check_quality
 from core.services.app import Actor, App
 from core.services.authorise import Action, Relation, authorise
+from core.services.candidates import served_model
 from core.services.stages import Stages
 from core.settings import Settings
 from core.studies import STUDIES, Study
@@ -55,6 +57,22 @@ def study_named(name: str) -> Study:
     if name not in STUDIES:
         raise InvalidInput("the study is not known")
     return STUDIES[name]
+
+
+def studies_served(app: App, actor: Actor) -> list[Study]:
+    """Return the studies for which a model answers now, in the order of their codes.
+
+    Raises:
+        NotAuthorised: not a patient.
+    """
+    served = []
+    with read_scope(app.engine) as session:
+        authorise(app, session, actor, Action.SUBMIT_CASE, Relation.SELF, object_id=actor.user_id)
+        for study in sorted(STUDIES.values(), key=lambda one: one.code):
+            with suppress(NoModel):
+                served_model(app, session, study)
+                served.append(study)
+    return served
 
 
 def look_at(app: App, actor: Actor, data: bytes, *, study: str) -> Advice:

@@ -6,8 +6,8 @@ from enum import StrEnum
 from sqlmodel import Session, col, or_, select
 
 from core.diagnosis.conclusion import Conclusion, conclude
-from core.diagnosis.heatmap import SCALE, colour_stops, is_blank, lay_over
-from core.diagnosis.result import DiagnosisResult
+from core.diagnosis.heatmap import SCALE, colour_stops, is_blank, lay_over, with_frames
+from core.diagnosis.result import Box, DiagnosisResult
 from core.errors import CheckpointRefused, NotFound, RecordDamaged
 from core.imaging.decode import decode_upload
 from core.services import audit
@@ -27,6 +27,7 @@ from db.models import Case, CaseStatus, Role
 __all__ = [
     "HEAT_MAP_SCALE",
     "CaseDetail",
+    "DiagnosisResult",
     "ListedCase",
     "Pictures",
     "WorklistFilter",
@@ -111,11 +112,14 @@ class Pictures:
         original: the image as it was stored.
         with_heat_map: None before an answer, where the heat map has nothing to show, and for a field of cells.
         is_blank: there is an answer, and its heat map has nothing to show.
+        with_frames: of a field of cells, the same with a frame around each cell; the most suspicious of the case are
+            numbered in the order of `Conclusion.worst`.
     """
 
     original: bytes = field(repr=False)
     with_heat_map: bytes | None = field(repr=False)
     is_blank: bool = False
+    with_frames: bytes | None = field(default=None, repr=False)
 
 
 def own_cases(app: App, actor: Actor) -> list[ListedCase]:
@@ -205,13 +209,25 @@ def view_pictures(app: App, actor: Actor, case_id: str, *, image: int = 0, heat_
         results = results_of(app, session, case, entry)[0] if heat_map else ()
         audit.append(app, session, actor, "image.view", object_id=case.id, details={"image": image + 1})
     original = view(app, which=which, slug=viewing_hospital(entry, actor).slug, sealed_image=sealed)
-    if not results or results[image].cells:
+    if not results:
         return Pictures(original, None)
+    limits = {"max_bytes": len(original), "max_pixels": app.settings.max_pixels}
+    if results[image].cells:
+        frames = _frames(conclude(results, entry.study), results[image])
+        return Pictures(original, None, with_frames=with_frames(decode_upload(original, **limits).pixels, frames))
     overlay = results[image].heat_map_png
     if is_blank(overlay):
         return Pictures(original, None, is_blank=True)
-    limits = {"max_bytes": len(original), "max_pixels": app.settings.max_pixels}
     return Pictures(original, lay_over(decode_upload(original, **limits).pixels, overlay))
+
+
+def _frames(conclusion: Conclusion, result: DiagnosisResult) -> list[tuple[Box, str]]:
+    ranks = {
+        suspect.finding.box: str(rank)
+        for rank, suspect in enumerate(conclusion.worst, 1)
+        if suspect.image == result.image
+    }
+    return [(cell.box, ranks.get(cell.box, "")) for cell in result.cells]
 
 
 def sealed_image_of(session: Session, case: CaseView, image: int) -> tuple[ImageOfCase, bytes]:

@@ -5,6 +5,7 @@ Every text says whose word it is (the program's or a doctor's) and what happens 
 
 from dataclasses import dataclass
 
+from core.diagnosis.conclusion import ENOUGH
 from core.services.case_reading import ListedCase
 from core.services.case_records import CaseSummary, CaseView, Outcome
 from core.services.review_records import Decision, ReviewView
@@ -50,6 +51,8 @@ def words_for(entry: ListedCase) -> PlainText:
         return _reviewed(entry.review, case)
     if case.summary is None:
         return _out_of_reach(case) if entry.is_out_of_reach else _waiting(case)
+    if case.summary.by_alarm:
+        return _counted(case.summary, case.care.name)
     return _preliminary(case, case.summary)
 
 
@@ -99,6 +102,34 @@ def _preliminary(case: CaseView, summary: CaseSummary) -> PlainText:
     )
 
 
+def _counted(summary: CaseSummary, hospital: str) -> PlainText:
+    """Say what several cells of one person answer together."""
+    pictures = "your picture" if summary.images == 1 else f"your {summary.images} pictures"
+    looked = f"It looked at {summary.cells} white blood cells in {pictures}."
+    if summary.outcome is Outcome.POSITIVE:
+        return PlainText(
+            "The program would like a doctor to look at these cells.",
+            f"{looked} Some have features that it has learned to point out to specialists. This is not a diagnosis: "
+            "cells can look this way for many reasons, and only a doctor can say what it means for you.",
+            f"A doctor at {hospital} will look at them, and they are near the top of their list. "
+            "You can choose a time to talk about it now.",
+        )
+    if summary.outcome is Outcome.NEGATIVE:
+        return PlainText(
+            "The program noticed nothing unusual in these cells.",
+            f"{looked} No more of them looked unusual than it expects to see among normal cells. But pictures of one "
+            "sample cannot rule anything out, so this is a first look and not an all-clear.",
+            f"A doctor at {hospital} will look at them too. You can choose a time if you would like to talk.",
+        )
+    return PlainText(
+        "These are too few cells for the program to answer.",
+        f"{looked} To say that nothing looks unusual it needs {ENOUGH} cells or more. That is neither a good nor a "
+        "bad sign.",
+        f"A doctor at {hospital} will look at them and decide. "
+        "You may also send more pictures of the same smear together, or choose a time to talk about it.",
+    )
+
+
 def _reviewed(review: ReviewView, case: CaseView) -> PlainText:
     again = "again " if review.amends else ""
     if review.decision is Decision.DEFER or review.conclusion is None:
@@ -116,16 +147,30 @@ def _reviewed(review: ReviewView, case: CaseView) -> PlainText:
         view = "The doctor sees it differently from the program and"
     if label.positive:
         return PlainText(
-            f"A doctor has looked {again}at your picture and would like to talk with you.",
+            f"A doctor has looked {again}at your {_pictures(case)} and would like to talk with you.",
             f"{view} sees {label.plain}. What that means can only be said together with "
             f"{TOGETHER[case.study.subject]}.",
             "Please choose a time with the doctor, who will explain the next steps.",
         )
     return PlainText(
-        f"A doctor has looked {again}at your picture and sees nothing unusual in {SHOWN[case.study.subject]}.",
-        f"{view} sees {label.plain}. It is still {ONLY[case.study.subject]}.",
+        f"A doctor has looked {again}at your {_pictures(case)} and sees nothing unusual in {_shown(case)}.",
+        f"{view} sees {label.plain}. {_still(case)}",
         "You need not do anything here. If you have questions, write to the doctor or choose a time to talk.",
     )
+
+
+def _pictures(case: CaseView) -> str:
+    return "pictures" if case.summary is not None and case.summary.images > 1 else "picture"
+
+
+def _shown(case: CaseView) -> str:
+    counted = case.summary is not None and case.summary.by_alarm
+    return "these cells" if counted else SHOWN[case.study.subject]
+
+
+def _still(case: CaseView) -> str:
+    counted = case.summary is not None and case.summary.by_alarm
+    return "They are still cells of one sample." if counted else f"It is still {ONLY[case.study.subject]}."
 
 
 def _damaged() -> PlainText:

@@ -12,7 +12,7 @@ from core.services.case_records import Outcome
 from core.services.cases import retry_waiting
 from core.services.reviews import Decision, ReviewView, reviews_of, sign_review
 from core.services.slots import free_slots
-from pages._ui import answer, clinic, guard, shell, state, times
+from pages._ui import answer, case_cells, clinic, guard, shell, state, times
 
 DECISIONS = {
     Decision.AGREE: "I agree with the program",
@@ -36,7 +36,10 @@ person = guard.actor(Role.DOCTOR)
 
 
 def image_and_answer(detail: CaseDetail) -> None:
-    """Draw the original image, the probability with its threshold, and then the heat map."""
+    """Draw the original image, the probability with its threshold, and then the heat map; counts if there are many."""
+    if case_cells.has_many(detail) and detail.conclusion is not None:
+        case_cells.draw(app, person, detail, ANSWERS[detail.conclusion.outcome])
+        return
     case, result = detail.case, detail.result
     pictures = view_pictures(app, person, case.id)
     left, right = st.columns(2, gap="large")

@@ -5,7 +5,7 @@ import streamlit as st
 from core.errors import HemaSealError
 from core.services.accounts import Role
 from core.services.case_reading import ListedCase, WorklistFilter, worklist
-from core.services.case_records import CaseStatus, Outcome
+from core.services.case_records import CaseStatus, CaseSummary, Outcome
 from core.services.cases import retry_waiting
 from core.services.messages import unread_count
 from core.services.reviews import Decision
@@ -50,6 +50,14 @@ def standing(entry: ListedCase) -> str:
     return f"{done[entry.review.decision]} by {clinic.literal(entry.review.doctor)}"
 
 
+def told(summary: CaseSummary) -> str:
+    """Return the answer's numbers in a few words."""
+    if summary.by_alarm:
+        return f"{summary.positive} of {summary.cells} cells positive"
+    most = "highest " if summary.images > 1 else ""
+    return f"{most}probability {summary.positive_probability:.0%}"
+
+
 def line(entry: ListedCase) -> None:
     """Draw one case as a line with the button that opens it."""
     case = entry.case
@@ -58,7 +66,7 @@ def line(entry: ListedCase) -> None:
         with answer:
             badge(entry)
         who.markdown(f"**{clinic.literal(case.patient_name)}**  \n:small[{case.number}]")
-        share = f"probability {case.summary.positive_probability:.0%}" if case.summary else "no probability"
+        share = told(case.summary) if case.summary else "no probability"
         when.markdown(f"{share}  \n:small[sent {times.show_time(case.created_at)}]")
         state_of.markdown(f":small[{standing(entry)}]")
         if act.button("Open", key=f"case_open_{case.id}"):

@@ -7,7 +7,15 @@ import streamlit as st
 
 from core.errors import HemaSealError, NotFound
 from core.services.accounts import Role
-from core.services.case_reading import HEAT_MAP_SCALE, ListedCase, own_cases, read_case, view_pictures
+from core.services.case_reading import (
+    HEAT_MAP_SCALE,
+    CaseDetail,
+    DiagnosisResult,
+    ListedCase,
+    own_cases,
+    read_case,
+    view_pictures,
+)
 from core.services.case_records import CaseStatus, Outcome
 from core.services.cases import retry_waiting
 from core.services.messages import unread_count
@@ -106,7 +114,34 @@ def numbers(entry: ListedCase) -> None:
     if detail.result is None:
         st.markdown(detail.problem or "There are no numbers before an answer has come.")
         return
-    result, study = detail.result, entry.case.study
+    if detail.conclusion is not None and detail.conclusion.by_alarm:
+        counts(detail)
+    else:
+        estimates(detail, max(detail.results, key=lambda one: one.positive_probability))
+    pictures_of(entry, detail)
+    timing(entry.case.id)
+
+
+def counts(detail: CaseDetail) -> None:
+    """Draw how many cells were looked at and how many of them a specialist should look at."""
+    conclusion = detail.conclusion
+    if conclusion is None:
+        return
+    images = "one picture" if conclusion.images == 1 else f"{conclusion.images} pictures"
+    st.markdown(
+        f"The program looked at **{conclusion.cells}** white blood cells in {images}. "
+        f"It thinks that a specialist should look at **{conclusion.positive}** of them: {conclusion.share:.0%}. "
+        "With so many cells of one sample, that share could as well have come out anywhere from "
+        f"{conclusion.share_low:.0%} to {conclusion.share_high:.0%}. "
+        "These are the program's own counts, not the chance of being ill."
+    )
+
+
+def estimates(detail: CaseDetail, result: DiagnosisResult) -> None:
+    """Draw the program's estimates for a picture that was judged as a whole."""
+    study = detail.case.study
+    if len(detail.results) > 1:
+        st.markdown(f"These are the numbers of picture {result.image + 1}, which stands out most.")
     st.markdown(
         f"The program gave **{result.positive_probability:.0%}** to “a specialist should look at this cell”. "
         f"From {result.threshold:.0%} on it says so; close to that line it says that it cannot tell. "
@@ -119,7 +154,24 @@ def numbers(entry: ListedCase) -> None:
         }
     )
     st.table(table, hide_index=True, width="content", alt="The program's estimate for each kind")
-    pictures = view_pictures(app, person, entry.case.id)
+
+
+def pictures_of(entry: ListedCase, detail: CaseDetail) -> None:
+    """Draw a picture of the case, with what moved the answer or with the cells that were found."""
+    chosen, many = 0, len(detail.results)
+    if many > 1:
+        chosen = st.selectbox(
+            "Picture", range(many), format_func=lambda n: f"{n + 1} of {many}", key=f"result_picture_{entry.case.id}"
+        )
+    pictures = view_pictures(app, person, entry.case.id, image=chosen)
+    if pictures.with_frames is not None:
+        st.image(
+            pictures.with_frames,
+            caption="Your picture; each white blood cell that was looked at has a frame",
+            width=640,
+            alt=f"Picture {chosen + 1} that you sent, with frames around {len(detail.results[chosen].cells)} cells",
+        )
+        return
     left, right, _ = st.columns([2, 2, 1])
     left.image(pictures.original, caption="Your picture", width=280, alt="The picture that you sent")
     if pictures.with_heat_map is not None:
@@ -135,7 +187,6 @@ def numbers(entry: ListedCase) -> None:
         )
     elif pictures.is_blank:
         st.markdown("No place in the picture spoke for an unusual cell, so there are no colours to show.")
-    timing(entry.case.id)
 
 
 def timing(case_id: str) -> None:

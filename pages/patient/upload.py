@@ -1,20 +1,32 @@
-"""Send an image: choose the file, where it may go, and send. The answer is shown on the results page."""
+"""Send pictures: choose the files, see what can be used of them, where they may go, and send.
 
+The answer is shown on the results page. Files that cannot be used are named with their reason and left out.
+"""
+
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from core.errors import HemaSealError
 from core.services.accounts import ConsentPurpose, Role, consents, profile
+from core.services.case_images import MAX_IMAGES, Advice, look_at, studies_served
 from core.services.case_reading import own_cases
 from core.services.cases import submit
 from core.services.members import hospitals
 from core.services.places import place_titles
 from core.services.plain_words import LIMITS
-from core.studies import STUDIES
-from pages._ui import guard, shell, state, times
+from core.studies import STUDIES, Study, Subject
+from pages._ui import clinic, guard, shell, state, times
 
 JUST_SENT = timedelta(minutes=2)
+SCROLL_FROM = 5
+SUBJECTS = {
+    Subject.CELL: "a single cell, or a field with several cells, of a stained blood smear",
+    Subject.FIELD: "a field of a stained blood smear",
+    Subject.SCAN: "a grey picture of a CT, MRI, X-ray or ultrasound",
+}
 
 app = state.app()
 person = guard.actor(Role.PATIENT)
@@ -48,7 +60,7 @@ def just_sent() -> None:
 
     The cases are read on arrival and for each file that is chosen, no more: every reading is in the audit log.
     """
-    chosen = getattr(st.session_state.get("upload_file"), "file_id", "")
+    chosen = "".join(sorted(file.file_id for file in st.session_state.get("upload_file") or []))
     known: tuple[str, str, datetime | None] = st.session_state.get("upload_newest", ("?", "", None))
     if known[0] != chosen:
         newest = next((entry.case for entry in own_cases(app, person)), None)
@@ -65,14 +77,52 @@ def just_sent() -> None:
             st.switch_page("pages/patient/results.py", query_params={"case": case_id})
 
 
-def send(data: bytes, study: str, place: str | None, preferred: str | None, *, allow_fallback: bool) -> None:
-    """Send the image; afterwards the results page shows the answer. An error leaves the form as it was."""
+def looked_at(files: Sequence[UploadedFile], study: Study) -> list[Advice]:
+    """Return what is known of each file; each is looked at once for a study."""
+    known: dict[tuple[str, str], Advice] = st.session_state.get("upload_advice", {})
+    fresh = [file for file in files if (file.file_id, study.name) not in known]
+    if fresh:
+        with st.spinner("Looking at your pictures …"):
+            for file in fresh:
+                known[file.file_id, study.name] = look_at(app, person, file.getvalue(), study=study.name)
+    kept = {key: advice for key, advice in known.items() if key[0] in {file.file_id for file in files}}
+    st.session_state["upload_advice"] = kept
+    return [kept[file.file_id, study.name] for file in files]
+
+
+def show_files(files: Sequence[UploadedFile], advice: Sequence[Advice]) -> None:
+    """Draw a line for each file: the picture small, its name, and whether it can be used."""
+    with st.container(height=420 if len(files) > SCROLL_FROM else "content", border=False, key="upload_looked_at"):
+        for number, (file, seen) in enumerate(zip(files, advice, strict=True), 1):
+            with st.container(border=True, horizontal=True, vertical_alignment="center", key=f"upload_line_{number}"):
+                if seen.thumbnail:
+                    st.image(seen.thumbnail, width=72, alt=f"Picture {number}, {file.name}, small")
+                st.markdown(f"**{number}. {clinic.literal(file.name)}**  \n{said_of(seen)}")
+
+
+def said_of(seen: Advice) -> str:
+    """Return one line about a file: what was found in it, or why it cannot be used."""
+    if seen.problem is None:
+        cells = ""
+        if seen.cells is not None:
+            cells = f" · {seen.cells} white blood cell{'' if seen.cells == 1 else 's'} found"
+        return f":material/check_circle: Can be sent · {seen.width} x {seen.height} pixels{cells}"
+    why = f" ({clinic.literal(seen.problem.detail)})" if seen.problem.detail else ""
+    return (
+        f":material/block: **Will be left out.** {clinic.literal(seen.problem.text)}{why} "
+        f"{clinic.literal(seen.problem.remedy)}"
+    )
+
+
+def send(files: Sequence[bytes], study: str, place: str | None, preferred: str | None, *, allow_fallback: bool) -> None:
+    """Send the pictures; afterwards the results page shows the answer. An error leaves the form as it was."""
+    what = "your picture" if len(files) == 1 else f"your {len(files)} pictures"
     try:
-        with st.spinner("Sealing your picture and asking the hospital …"):
+        with st.spinner(f"Sealing {what} and asking the hospital …"):
             case = submit(
                 app,
                 person,
-                files=[data],
+                files=files,
                 study=study,
                 place=place,
                 preferred=preferred,
@@ -80,42 +130,60 @@ def send(data: bytes, study: str, place: str | None, preferred: str | None, *, a
             )
     except HemaSealError as error:
         shell.show_error(error)
-        st.caption("Your file and your choices are still here.")
+        st.caption("Your files and your choices are still here.")
         return
-    st.session_state.pop("upload_newest", None)
+    for name in ("upload_newest", "upload_advice"):
+        st.session_state.pop(name, None)
     st.session_state["stages"] = {case.id: dict(case.stages_ms)}
     st.switch_page("pages/patient/results.py", query_params={"case": case.id})
 
 
 shell.title(
     "Send an image",
-    "A protected computer of a hospital takes a first look at your picture, and a doctor of that hospital looks at it "
-    "after that.",
+    "A protected computer of a hospital takes a first look at your pictures, and a doctor of that hospital looks at "
+    "them after that.",
 )
 try:
     given = may_send()
     names = {view.id: f"{view.name}, {view.city}" for view in hospitals(app, person) if view.is_active}
     city = own_city()
+    offered = studies_served(app, person) or [STUDIES["leukemia"]]
     just_sent()
 except HemaSealError as error:
     shell.show_error(error)
     st.stop()
 
-st.header("1. Your picture", anchor=False)
-study = next(iter(STUDIES.values()))
-if len(STUDIES) > 1:
-    study = STUDIES[
-        st.selectbox("What does it show?", list(STUDIES), format_func=lambda n: STUDIES[n].title, key="upload_study")
-    ]
-file = st.file_uploader(
-    f"{study.title}: one cell of a stained smear, as PNG, JPEG, TIFF or BMP",
-    type=["png", "jpg", "jpeg", "tif", "tiff", "bmp"],
+st.header("1. Your pictures", anchor=False)
+study = offered[0]
+if len(offered) > 1:
+    study = st.selectbox(
+        "What do they show?",
+        offered,
+        format_func=lambda one: f"{one.title}: {SUBJECTS[one.subject]}",
+        key="upload_study",
+    )
+files = st.file_uploader(
+    f"{study.title}: {SUBJECTS[study.subject]}, as PNG, JPEG, TIFF, BMP or DICOM; up to {MAX_IMAGES} of one person",
+    type=["png", "jpg", "jpeg", "tif", "tiff", "bmp", "dcm"],
+    accept_multiple_files=True,
     key="upload_file",
     max_upload_size=app.settings.max_upload_bytes // 2**20,
 )
 st.caption(
-    "Only the picture itself is used: names, places and dates that a camera writes into the file are thrown away first."
+    "Only the pictures themselves are used: names, places and dates that a camera writes into a file are thrown away "
+    "first."
 )
+advice: list[Advice] = []
+if files:
+    try:
+        advice = looked_at(files, study)
+        show_files(files, advice)
+    except HemaSealError as error:
+        shell.show_error(error)
+usable = [file for file, seen in zip(files, advice, strict=False) if seen.problem is None]
+left_out = len(advice) - len(usable)
+if usable and left_out:
+    st.markdown(f":material/info: {left_out} of {len(advice)} will be left out; the others can be sent.")
 
 st.header("2. Where it may go", anchor=False)
 left, right = st.columns(2)
@@ -141,14 +209,17 @@ if ConsentPurpose.FALLBACK_HOSPITAL in given:
         "If that hospital does not answer, one other hospital may do so", value=True, key="upload_fallback"
     )
 
-st.header("3. Send it", anchor=False)
-if st.button("Send the picture", type="primary", icon=":material/send:", key="upload_send"):
-    if file is None:
+st.header("3. Send", anchor=False)
+several = f"Send {len(usable)} pictures" if len(usable) > 1 else "Send the picture"
+if st.button(several, type="primary", icon=":material/send:", key="upload_send"):
+    if not files:
         st.warning(
             "Choose a PNG, JPEG, TIFF or BMP picture first; other kinds are not taken.",
             icon=":material/attach_file:",
         )
-    else:
-        send(file.getvalue(), study.name, place, preferred, allow_fallback=fallback)
+    elif usable:
+        send([file.getvalue() for file in usable], study.name, place, preferred, allow_fallback=fallback)
+    elif advice and advice[0].problem is not None:
+        shell.show_error(advice[0].problem)
 st.caption(LIMITS)
 shell.research_notice()
