@@ -24,7 +24,8 @@ from core.imaging.dicom_sniff import is_dicom
 Pixels = NDArray[np.uint8]
 DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 MAX_HELD_SAMPLES = 80_000_000  # of a JPEG that is unpacked only when all of it was read, two bytes each
-STRIP_ROWS = 256  # converted at a time, so that a large picture needs little more than itself
+ONLY_PIXELS = "only the picture is kept: names, numbers, dates and all else in the DICOM file are dropped"
+STRIP_ROWS = 64  # converted at a time, so that a large picture needs little more than itself
 
 
 class ImageFormat(StrEnum):
@@ -106,7 +107,7 @@ def decode_upload(data: bytes, *, max_bytes: int, max_pixels: int, frame: int | 
     if image_format is ImageFormat.DICOM:
         found = _dicom().decode(data, max_pixels=max_pixels, frame=frame)
         pixels = found.pixels if found.pixels.ndim == 3 else np.repeat(found.pixels[:, :, None], 3, axis=2)  # noqa: PLR2004
-        return DecodedImage(pixels, image_format, found.frames, found.notes, found.burned_in)
+        return DecodedImage(pixels, image_format, found.frames, (*found.notes, ONLY_PIXELS), found.burned_in)
     try:
         file = io.BytesIO(data)
         with Image.open(file, formats=(image_format.value,)) as image:

@@ -50,6 +50,8 @@ PHOTOMETRICS: dict[str, int] = {  # with the samples of a pixel
     "YBR_ICT": 3,
 }
 MIN_BITS, MAX_BITS = 8, 16
+MAX_SAMPLES = {"pillow": 64_000_000}  # values of a frame, by plug-in; plain pixels are bounded by the file
+MAX_SAMPLES_OF_OTHERS = 16_000_000  # these codecs hold each value in four bytes, and the whole several times
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,12 @@ def _layout(dataset: Dataset, max_pixels: int) -> _Layout:
     )
     if layout.rows * layout.columns > max_pixels:
         raise ImageTooLarge(f"{layout.columns} x {layout.rows} pixels, at most {max_pixels / 1e6:.0f} megapixels")
+    values, plugin = layout.rows * layout.columns * samples, TRANSFER_SYNTAXES[syntax]
+    if plugin and values > MAX_SAMPLES.get(plugin, MAX_SAMPLES_OF_OTHERS):
+        most = MAX_SAMPLES.get(plugin, MAX_SAMPLES_OF_OTHERS)
+        raise ImageTooLarge(
+            f"{values / 1e6:.0f} million values, at most {most / 1e6:.0f} in DICOM compressed like this"
+        )
     if layout.allocated not in {MIN_BITS, MAX_BITS} or not MIN_BITS <= layout.stored <= layout.allocated:
         raise ImageTypeRefused(f"DICOM pixels of {layout.stored} in {layout.allocated} bits are not supported")
     if _number(dataset, "HighBit", layout.stored - 1) != layout.stored - 1:

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut, apply_windowing, convert_color_space
 
 from core.errors import ImageBroken, ImageTooLarge, ImageTypeRefused
-from core.imaging.decode import DecodedImage, ImageFormat, decode_upload
+from core.imaging.decode import ONLY_PIXELS, DecodedImage, ImageFormat, decode_upload
 from core.imaging.dicom_process import DicomProcess
 from core.imaging.dicom_sniff import is_dicom
 from tests.unit.imaging.dicom_files import LOSSLESS, LOSSY, PLAIN, dataset_of, written
@@ -112,7 +112,7 @@ def test_without_a_window_nearly_the_whole_range_is_shown_and_outliers_and_paddi
     stored[0, :3] = 32000
     stored[:, -20:] = -2000
     found = decoded(written(dataset_of(stored, PixelPaddingValue=-2000)))
-    assert found.notes == ("the file states no window: contrast from the picture's own values",)
+    assert found.notes == ("the file states no window: contrast from the picture's own values", ONLY_PIXELS)
     seen = found.pixels[1:, :-20, 0]
     assert seen.min() == 0
     assert seen.max() == 255
@@ -241,6 +241,15 @@ def test_a_file_that_lies_about_its_picture_is_refused_by_name(
 ) -> None:
     with pytest.raises(error, match=text):
         decoded(written(dataset_of(SHALLOW, **attributes)))
+
+
+def test_a_large_compressed_picture_is_refused_for_its_size_before_it_is_unpacked() -> None:
+    data = written(dataset_of(SHALLOW), uid.JPEG2000Lossless).replace(
+        b"\x28\0\x10\0US\x02\0\x30\0\x28\0\x11\0US\x02\0\x40\0",
+        b"\x28\0\x10\0US\x02\0\x70\x17\x28\0\x11\0US\x02\0\x70\x17",
+    )
+    with pytest.raises(ImageTooLarge, match="36 million values, at most 16"):
+        decode_upload(data, max_bytes=2**22, max_pixels=40_000_000)
 
 
 def test_other_transfer_syntaxes_and_files_without_a_picture_are_refused_by_name() -> None:
