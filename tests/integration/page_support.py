@@ -9,7 +9,7 @@ from core.services.demo import DEMO_PASSWORD
 from core.services.sessions import check_password, redeem_code
 from core.settings import ROOT
 
-TIMEOUT_S = 30
+TIMEOUT_S = 120
 
 
 def draw(app: App, page: str, username: str, *, address: Mapping[str, str] | None = None, **values: object) -> AppTest:
