@@ -82,11 +82,12 @@ class _Finished(Exception):
 
 
 class _Store(MemoryRunStore):
-    """Ends the run when the measured round is stored."""
+    """Ends the run when the measured round is stored; keeps the newest model only."""
 
     def finish_round(self, attempt: str, model: GlobalModel, event: Event) -> None:
         """See `RunStore.finish_round`."""
         super().finish_round(attempt, model, event)
+        del self.models[:-1]  # a worker's lie in the database, not in its memory
         if model.round == MEASURED:
             raise _Finished
 

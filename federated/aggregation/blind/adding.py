@@ -41,8 +41,8 @@ from security.masking import MaskKey
 from security.point_hash import PointHash
 
 _BITS = 8
-_AT_ONCE = 16
-"""Uploads that are added at once, block by block, so that the sum's blocks stay in a core's own cache meanwhile."""
+_AT_ONCE = 2**27
+"""Bytes of uploads that are added at once, block by block: the sum's blocks stay in a core's own cache meanwhile."""
 
 
 class Adding(Intake):
@@ -113,9 +113,10 @@ class Adding(Intake):
         _, upload, size = self._uploads[next(iter(self.survivors))]
         total = UnreducedSum(upload.words, word=size * _BITS, members=len(self._circle.parties))
         parties = list(self.survivors)
+        together = max(1, _AT_ONCE // (upload.words * size))
         with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
-            for start in range(0, len(parties), _AT_ONCE):
-                total.add_masked([self._masked(party) for party in parties[start : start + _AT_ONCE]])
+            for start in range(0, len(parties), together):
+                total.add_masked([self._masked(party) for party in parties[start : start + together]])
             attachment = Attachment.of(total.data())
         statement = Sum(blake3=attachment.blake3, survivors=self.survivors_sha256)
         return statement.sign(self._notary, self._header, self._label), attachment
