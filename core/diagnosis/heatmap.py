@@ -66,9 +66,10 @@ def with_frames(pixels: NDArray[np.uint8], frames: Sequence[tuple[tuple[int, int
         cv2.rectangle(picture, corner, opposite, _FRAME_EDGE, (4 if text else 2) * unit)
         cv2.rectangle(picture, corner, opposite, _FRAME, (2 if text else 1) * unit)
         if text:
-            place = (corner[0] + 2 * unit, corner[1] + 14 * unit)
-            cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * unit, _FRAME_EDGE, 4 * unit, cv2.LINE_AA)
-            cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * unit, _FRAME, unit, cv2.LINE_AA)
+            tag = (corner[0] + (4 + 10 * len(text)) * unit, corner[1] + 16 * unit)
+            cv2.rectangle(picture, corner, tag, _FRAME, cv2.FILLED)
+            place = (corner[0] + 2 * unit, corner[1] + 13 * unit)
+            cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * unit, _FRAME_EDGE, unit, cv2.LINE_AA)
     return _png(picture)
 
 

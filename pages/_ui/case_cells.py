@@ -10,7 +10,6 @@ from core.services.case_records import Outcome
 from pages._ui import clinic, times
 
 ACROSS = 6
-CROP_WIDTH = 300
 PICTURE_WIDTH = 760
 
 
@@ -96,10 +95,10 @@ def _gallery(detail: CaseDetail, cells: list[CellPicture]) -> None:
     chosen = st.pills("Look closer at", ranks, default=1, required=True, key="case_cell", wrap=True)
     cell = cells[(chosen or 1) - 1]
     left, middle, right = st.columns([1, 1, 1.2], gap="medium")
-    left.image(cell.original, width=CROP_WIDTH, caption="As it is", alt=f"Rank {chosen}, as it is")
+    left.image(cell.original, width="stretch", caption="As it is", alt=f"Rank {chosen}, as it is")
     if cell.with_heat_map is not None:
         middle.image(
-            cell.with_heat_map, width=CROP_WIDTH, caption="With its heat map", alt=f"Rank {chosen}: {HEAT_MAP_SCALE}"
+            cell.with_heat_map, width="stretch", caption="With its heat map", alt=f"Rank {chosen}: {HEAT_MAP_SCALE}"
         )
     else:
         middle.markdown("Its heat map is empty: no place spoke for an abnormal cell.")
