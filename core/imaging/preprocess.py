@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from core.imaging.stain_norm import normalise_stain
 from core.studies import Preprocessing
 
 Pixels = NDArray[np.uint8]
-
 
 DEFAULT = Preprocessing()
 
@@ -27,7 +27,7 @@ def preprocess(pixels: Pixels, size: int, options: Preprocessing = DEFAULT) -> P
     Args:
         pixels: uint8[h, w, 3], RGB.
         size: side of the result in pixels.
-        options: CLAHE and bilateral switches.
+        options: which further steps are on; they are done at the side of the result.
 
     Returns:
         uint8[size, size, 3], RGB.
@@ -37,10 +37,13 @@ def preprocess(pixels: Pixels, size: int, options: Preprocessing = DEFAULT) -> P
     if side != size:
         how = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
         square = np.asarray(cv2.resize(square, (size, size), interpolation=how), np.uint8)
+    square = normalise_stain(square, options.stain)
     if options.clahe:
         square = apply_clahe(square, clip_limit=options.clip_limit)
     if options.bilateral:
         square = apply_bilateral(square, sigma_colour=options.sigma_colour, sigma_space=options.sigma_space)
+    if options.guided:
+        square = apply_guided(square, radius=options.guided_radius, edge=options.guided_edge)
     return np.ascontiguousarray(square)
 
 
@@ -72,3 +75,19 @@ def apply_clahe(pixels: Pixels, *, clip_limit: float = 2.0, tiles: int = 8) -> P
 def apply_bilateral(pixels: Pixels, *, sigma_colour: float = 20.0, sigma_space: float = 2.0) -> Pixels:
     """Smooth uint8[h, w, 3] RGB but keep its edges (bilateral filter, Tomasi and Manduchi 1998)."""
     return np.asarray(cv2.bilateralFilter(np.ascontiguousarray(pixels), -1, sigma_colour, sigma_space), np.uint8)
+
+
+def apply_guided(pixels: Pixels, *, radius: int = 2, edge: float = 12.0) -> Pixels:
+    """Smooth uint8[h, w, 3] RGB but keep its edges (guided filter, He et al. 2013, each channel its own guide).
+
+    In each window a channel is replaced by a line in itself, `a` times the value plus `b` (their equations 5 and 6);
+    `a` is near 1 where the window varies by more than `edge` grey levels and near 0 where it varies by less.
+    """
+    window = (2 * radius + 1, 2 * radius + 1)
+    values = pixels.astype(np.float32)
+    mean = cv2.blur(values, window)
+    variance = np.maximum(cv2.blur(values * values, window) - mean * mean, 0)
+    slope = variance / (variance + np.float32(edge * edge))
+    offset = mean - slope * mean
+    smoothed = cv2.blur(slope, window) * values + cv2.blur(offset, window)
+    return np.clip(np.rint(smoothed), 0, 255).astype(np.uint8)

@@ -8,7 +8,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from core.studies.leukemia import LEUKEMIA
-from core.studies.preprocessing import Preprocessing
+from core.studies.preprocessing import Preprocessing, StainNormalisation
 from core.studies.study import ClassLabel, Policy, Study, Subject
 
 
@@ -36,4 +36,14 @@ def _by_name(studies: Iterable[Study]) -> dict[str, Study]:
 STUDIES: dict[str, Study] = _by_name(find_studies())
 STUDIES_BY_CODE: dict[str, Study] = {study.code: study for study in STUDIES.values()}
 
-__all__ = ["LEUKEMIA", "STUDIES", "STUDIES_BY_CODE", "ClassLabel", "Policy", "Preprocessing", "Study", "Subject"]
+__all__ = [
+    "LEUKEMIA",
+    "STUDIES",
+    "STUDIES_BY_CODE",
+    "ClassLabel",
+    "Policy",
+    "Preprocessing",
+    "StainNormalisation",
+    "Study",
+    "Subject",
+]

@@ -10,11 +10,12 @@ from core.imaging.preprocess import (
     DEFAULT,
     apply_bilateral,
     apply_clahe,
+    apply_guided,
     normalise,
     preprocess,
     square_window,
 )
-from core.studies import Preprocessing
+from core.studies import Preprocessing, StainNormalisation
 from tests.unit.imaging.pictures import cell
 
 
@@ -53,7 +54,7 @@ def test_a_picture_of_the_right_size_passes_unchanged() -> None:
     assert np.array_equal(preprocess(square, 96), square)
 
 
-@pytest.mark.parametrize("enhance", [apply_clahe, apply_bilateral])
+@pytest.mark.parametrize("enhance", [apply_clahe, apply_bilateral, apply_guided])
 def test_enhancement_changes_values_but_neither_shape_nor_type(enhance: object) -> None:
     square = cell(5, side=96)
     result = enhance(square)  # type: ignore[operator]
@@ -66,6 +67,16 @@ def test_clahe_raises_contrast_and_bilateral_lowers_noise() -> None:
     assert apply_clahe(square).std() > square.std()
     flat = np.full((96, 96, 3), 128, np.uint8) + np.random.default_rng(0).integers(0, 9, (96, 96, 3), dtype=np.uint8)
     assert apply_bilateral(flat).std() < flat.std()
+    assert apply_guided(flat).std() < flat.std()
+
+
+def test_the_guided_filter_keeps_a_step_and_takes_the_noise_beside_it() -> None:
+    step = np.zeros((64, 64, 3), np.float32) + 60
+    step[:, 32:] = 190
+    noisy = np.clip(step + np.random.default_rng(0).normal(0, 4, step.shape), 0, 255).astype(np.uint8)
+    result = apply_guided(noisy).astype(float)
+    assert abs(result - step)[:, :28].mean() < abs(noisy.astype(float) - step)[:, :28].mean()
+    assert result[:, 33:35].mean() - result[:, 29:31].mean() > 115
 
 
 def test_every_choice_has_a_name_of_its_own() -> None:
@@ -74,5 +85,9 @@ def test_every_choice_has_a_name_of_its_own() -> None:
         Preprocessing(clahe=True),
         Preprocessing(clahe=True, clip_limit=3),
         Preprocessing(bilateral=True),
+        Preprocessing(guided=True),
+        Preprocessing(guided=True, guided_radius=4),
+        Preprocessing(stain=StainNormalisation.REINHARD),
+        Preprocessing(stain=StainNormalisation.MACENKO),
     ]
     assert len({choice.version for choice in choices}) == len(choices)
