@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ import typer
 
 from core.learning.orders import MIN_MEMBERS, AggregationMode
 from core.learning.run_choices import MAX_DEADLINE_S, CombiningRule, PrivateWeights, ServerOptimiser
-from core.learning.training import MAX_PROXIMAL
+from core.learning.training_options import MAX_COPIES, MAX_PROXIMAL
 
 commands = typer.Typer(add_completion=False, no_args_is_help=True, help="Federated training.")
 
@@ -67,6 +68,17 @@ def simulate(  # noqa: PLR0917 - typer makes them options
         PrivateWeights, typer.Option(help="What private training changes; fewer weights need less noise.")
     ] = PrivateWeights.ALL,
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate of local training.")] = 2e-3,
+    dropout: Annotated[float, typer.Option(min=0.0, max=0.9, help="Share of pooled features left out.")] = 0.0,
+    averaging: Annotated[
+        float,
+        typer.Option(min=0.0, max=0.999, help="Decay a step of the mean of weights that is handed back; 0: none."),
+    ] = 0.0,
+    copies: Annotated[
+        int, typer.Option(min=1, max=MAX_COPIES, help="Changed copies of an image that a frozen trunk looks at.")
+    ] = 2,
+    balance: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="1: classes count alike in sum; 0: images do.")
+    ] = 0.0,
     rule: Annotated[
         CombiningRule, typer.Option(help="How updates are combined; blind mode knows the mean only.")
     ] = CombiningRule.MEAN,
@@ -89,6 +101,7 @@ def simulate(  # noqa: PLR0917 - typer makes them options
     from core.learning.backend import load_keras
     from core.learning.run_choices import Combining, PrivacyOptions, RoundRules, ServerOptions
     from core.learning.training import TrainingOptions
+    from core.learning.training_options import balanced_weights
     from core.settings import Settings
     from core.studies import STUDIES
     from federated import shares as sharing
@@ -122,7 +135,14 @@ def simulate(  # noqa: PLR0917 - typer makes them options
         assignment=assignment.value,
         alpha=alpha,
         minimum_members=minimum_members,
-        training=TrainingOptions(epochs=local_epochs, learning_rate=learning_rate, proximal=proximal),
+        training=TrainingOptions(
+            epochs=local_epochs,
+            learning_rate=learning_rate,
+            proximal=proximal,
+            dropout=dropout,
+            averaging=averaging,
+            copies=copies,
+        ),
         clinical=clinical,
         round_rules=RoundRules(participation=participation, deadline_s=deadline),
         privacy=privacy,
@@ -134,6 +154,9 @@ def simulate(  # noqa: PLR0917 - typer makes them options
     try:
         with Screen(rounds) as screen:
             shares = sharing.share_out(data, chosen, options, screen.reading)
+            if balance:
+                weights = balanced_weights(shares.class_counts(chosen), strength=balance)
+                options = replace(options, training=replace(options.training, class_weights=weights))
             read = time.perf_counter() - begun
             simulated = simulation.simulate(
                 shares.arrays, chosen, options, clock=clock, on_event=screen.event, on_progress=screen.training

@@ -74,6 +74,11 @@ class Shares:
     patients: dict[str, dict[str, list[str]]]
     rejected: list[tuple[str, str]]
 
+    def class_counts(self, study: Study) -> list[int]:
+        """Return the training images of each class of all hospitals together."""
+        own = [arrays.class_counts(study)[Part.TRAINING.value] for arrays in self.arrays.values()]
+        return [sum(column) for column in zip(*own, strict=True)]
+
     def split(self) -> dict[str, Any]:
         """Return the content of ``split.json``: part -> patients, and the same for each hospital."""
         parts = {

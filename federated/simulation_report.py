@@ -64,6 +64,7 @@ def report(
         "combining": asdict(options.combining),
         "server": asdict(options.server),
         "proximal": options.training.proximal,
+        "training": {**asdict(options.training), "class_weights": list(options.training.class_weights)},
         "local_epochs": options.training.epochs,
         "parameters": sum(array.size for array in weights.values()),
         "images": {

@@ -112,6 +112,8 @@ def test_the_figures_are_complete_and_the_split_can_be_evaluated(simulated: Simu
     assert set.union(*parts.values()) == {
         name for own in shares.patients.values() for names in own.values() for name in names
     }
+    training = [len(arrays.part(Part.TRAINING)) for arrays in shares.arrays.values()]
+    assert sum(shares.class_counts(LEUKEMIA)) == sum(training)
     result = report(simulated, shares, LEUKEMIA, OPTIONS, command=["simulate"])
     assert {"rounds", "final", "training_s", "cryptography_s", "parameters", "seed", "command"} <= set(result)
     assert result["parameters"] > 200_000
