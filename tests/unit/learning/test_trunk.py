@@ -150,3 +150,21 @@ def test_the_exported_network_holds_trunk_and_trained_layers_and_answers_as_the_
     got = np.concatenate([runner(image=normalise(cells[0][i : i + 1]))["logits"] for i in range(4)])
     wanted = trainer.logits(weights, cells[0][:4])
     np.testing.assert_allclose(got, wanted, atol=100 * TOLERANCE)
+
+
+def test_maps_of_several_depths_can_be_joined_and_mixed_under_the_head(
+    cells: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trunk = efficientnet.Trunk(cut="block10", taps=("block2", "block4"))
+    entry = architectures.Architecture(
+        purpose="test", builder=efficientnet.upper_builder(trunk, last="block11", width=64), trunk=trunk, jit=False
+    )
+    monkeypatch.setitem(architectures.ARCHITECTURES, "joined", entry)
+    joined = Trainer("joined", SMALL, jit=False)
+    weights, _ = joined.fit(joined.initial(0), *cells, TrainingOptions(epochs=6, batch=16, seed=1))
+    assert {name.split("_")[0] for name in weights} == {"block11", "mix", "head/kernel", "head/bias"}
+    assert weights["mix_conv/kernel"].shape == (1, 1, 24 + 40 + 192, 64)
+    assert summarise(joined.evaluate(weights, *cells), SMALL).auc > 0.9
+    runner = Interpreter(model_content=export_litert(weights, "joined", SMALL)).get_signature_runner()
+    served = runner(image=normalise(cells[0][:1]))["logits"]
+    np.testing.assert_allclose(served, joined.logits(weights, cells[0][:1]), atol=100 * TOLERANCE)
