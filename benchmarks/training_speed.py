@@ -5,7 +5,9 @@ networks compiled alike (AdamW with decoupled decay and clipping, cross-entropy 
 gains by it), in one process, taking turns; one sample of each beforehand to compile. The bare `fit` gets normalised
 float32 pictures in memory and shuffles them; `Trainer.fit` starts from 8-bit pictures, normalises, watches the loss
 and asks whether to stop in each step. It is measured twice: as it is (no augmentation, as the bare one) and with
-augmentation, which the bare one has not. The figure is the ratio of the medians of images a second; bar: 0.95.
+augmentation, which the bare one has not. Both run with the
+trainer's threads (two for an operation, one between operations). The figure is the ratio of the medians of images a
+second; bar: 0.95.
 """
 
 import json
