@@ -6,7 +6,8 @@ convolutions, so that every layer is a kernel and a bias, nothing is shared betw
 layers can be averaged over hospitals. A lower cut trains more and costs more: the work of each step, the maps that are
 kept (19 kB a picture of 224 px after block14, 44 kB after block10, 125 kB after top, as float16), and the weights that
 travel. Each halving looks half a step to the lower right, so a map of the last points lies 15.5 of 224 pixels too far
-to the upper left when it is drawn over its picture. ``models/trunk-efficientnet-lite0.md`` says where the weights come from.
+to the upper left when it is drawn over its picture. ``models/trunk-efficientnet-lite0.md`` says where the weights come
+from.
 
 ====================  ======  ====================  ===========================================================
 point                 stride  channels              kernel and bias of this point alone, in thousands
