@@ -212,4 +212,7 @@ def test_a_study_that_is_one_new_file_is_imported_trained_and_served(
     page = draw(served, "authority/models", "demo-authority")
     assert not page.exception
     assert "This model answers now." in words(page)
-    assert "Red blood cell" in labels_of(draw(served, "patient/upload", "demo-patient"), "upload_study")
+    with session_scope(served.engine) as session:
+        models.install(served, session, model_of(untrained()))
+    offered = labels_of(draw(served, "patient/upload", "demo-patient"), "upload_study")
+    assert [label.partition(":")[0] for label in offered] == [LEUKEMIA.title, malaria.title]
