@@ -4,7 +4,10 @@ Concurrent callers are safe: on MySQL a named lock is held; on SQLite the set-up
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -72,9 +75,29 @@ def _upgrade(connection: Connection) -> bool:
         return False
     config = _config()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-    connection.commit()
+    with _tables_may_be_replaced(connection):
+        command.upgrade(config, "head")
+        connection.commit()
     return True
+
+
+@contextmanager
+def _tables_may_be_replaced(connection: Connection) -> Iterator[None]:
+    """Let SQLite put a changed table in the place of one that others refer to; their references hold afterwards too.
+
+    It can be switched only outside of a transaction (SQLite, "Making Other Kinds Of Table Schema Changes").
+    """
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver: Any = connection.connection.driver_connection
+    driver.execute("PRAGMA foreign_keys=OFF")
+    try:
+        yield
+        if driver.execute("PRAGMA foreign_key_check").fetchone() is not None:
+            raise RuntimeError("a revision left references to nothing")
+    finally:
+        driver.execute("PRAGMA foreign_keys=ON")
 
 
 def _new_revision(message: str) -> None:

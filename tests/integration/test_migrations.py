@@ -1,0 +1,90 @@
+"""What revisions do with the rows of an earlier installation, on both engines."""
+
+from decimal import Decimal
+
+from alembic import command
+from sqlalchemy import Connection, Engine, MetaData, Table, insert, select, text
+
+from core.clock import FixedClock
+from db import migrate
+
+
+def test_the_image_of_an_earlier_case_becomes_its_first_image(engine: Engine) -> None:
+    try:
+        _make_earlier(engine)
+        assert migrate.upgrade(engine)
+        with engine.connect() as connection:
+            tables = _tables(connection)
+            rows = connection.execute(select(tables["case_image"])).all()
+            cases = connection.execute(select(tables["clinical_case"])).mappings().all()
+    finally:  # other tests use the same MySQL schema
+        with engine.connect() as connection:
+            _drop_everything(connection)
+        migrate.upgrade(engine)
+    assert [tuple(row) for row in rows] == [("c1", 0, "image", "result")]
+    assert [case["id"] for case in cases] == ["c1"]
+    assert not {"image_blob_id", "result_blob_id"} & set(cases[0])
+
+
+def _make_earlier(engine: Engine) -> None:
+    """Bring the database to the first revision, with a case in it."""
+    config = migrate._config()
+    with engine.connect() as connection:
+        _drop_everything(connection)
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        _an_earlier_case(connection)
+        connection.commit()
+
+
+def _tables(connection: Connection) -> dict[str, Table]:
+    metadata = MetaData()
+    metadata.reflect(connection)
+    return dict(metadata.tables)
+
+
+def _drop_everything(connection: Connection) -> None:
+    mysql = connection.dialect.name == "mysql"
+    connection.execute(text("SET FOREIGN_KEY_CHECKS=0" if mysql else "PRAGMA foreign_keys=OFF"))
+    metadata = MetaData()
+    metadata.reflect(connection)
+    metadata.drop_all(connection)
+    connection.execute(text("SET FOREIGN_KEY_CHECKS=1" if mysql else "PRAGMA foreign_keys=ON"))
+    connection.commit()
+
+
+def _an_earlier_case(connection: Connection) -> None:
+    now, tables = FixedClock().now().replace(tzinfo=None), _tables(connection)
+
+    def put(table: str, /, **values: object) -> None:
+        connection.execute(insert(tables[table]).values(**values))
+
+    for name in ("image", "result"):
+        put("blob", id=name, kind=name, size=0, sha256="0" * 64, created_at=now)
+    put("hospital", **_filled(tables["hospital"], id="h1", slug="x", name="X", city="X"))
+    put("user_account", **_filled(tables["user_account"], id="u1", username="somebody", role="patient"))
+    put(
+        "clinical_case",
+        id="c1",
+        patient_id="u1",
+        study_code="s01",
+        status="answered",
+        hospital_id="h1",
+        routing="{}",
+        image_blob_id="image",
+        result_blob_id="result",
+        created_at=now,
+        mac="",
+    )
+
+
+def _filled(table: Table, **values: object) -> dict[str, object]:
+    """Give every column that must have a value one of its kind."""
+    empty = {str: "", int: 0, float: 0.0, Decimal: 0, bool: False, bytes: b""}
+    now = FixedClock().now().replace(tzinfo=None)
+    needed = {
+        column.name: empty.get(column.type.python_type, now)
+        for column in table.columns
+        if not column.nullable and column.server_default is None
+    }
+    return {**needed, **values}
