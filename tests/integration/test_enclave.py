@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -20,6 +21,7 @@ from core.diagnosis.checkpoint_file import seal_model
 from core.diagnosis.client import EnclaveAnswer, EnclaveClient, SealedModel
 from core.diagnosis.enclave import Address, address_file
 from core.diagnosis.measurement import measure, measure_with_model
+from core.diagnosis.operations import CROP_PX
 from core.diagnosis.predictor import Predictor
 from core.diagnosis.result import DiagnosisResult
 from core.diagnosis.supervisor import EnclaveSupervisor, log_file
@@ -32,6 +34,7 @@ from core.diagnosis.wire import (
     Code,
     Operation,
     Request,
+    crops_context,
     image_context,
     receive_frame,
     reply_context,
@@ -191,6 +194,44 @@ def test_a_view_returns_the_very_pixels_sealed_for_the_app(house: Installation, 
     picture = house.open(sealed, view_context(study="leukemia", case_id="case-1", party=NORTH))
     limits = {"max_bytes": 10**7, "max_pixels": 10**6}
     np.testing.assert_array_equal(decode_upload(picture, **limits).pixels, PIXELS)
+
+
+def test_squares_of_a_picture_come_beside_each_other_mirrored_beyond_its_border(
+    house: Installation, north: EnclaveClient
+) -> None:
+    boxes = ((0, 0, 40), (-10, 90, 40))
+    sealed = north.crops(case_id="case-1", study="leukemia", sealed_image=house.sealed_image(), boxes=boxes)
+    strip = house.open(sealed, crops_context(study="leukemia", case_id="case-1", party=NORTH))
+    pixels = decode_upload(strip, max_bytes=10**7, max_pixels=10**6).pixels
+    assert pixels.shape == (CROP_PX, 2 * CROP_PX, 3)
+    expected = cv2.resize(PIXELS[:40, :40], (CROP_PX, CROP_PX), interpolation=cv2.INTER_CUBIC)
+    np.testing.assert_array_equal(pixels[:, :CROP_PX], expected)
+    with pytest.raises(SealBroken):
+        house.open(sealed, view_context(study="leukemia", case_id="case-1", party=NORTH))
+
+
+@pytest.mark.parametrize("box", [(0, 0, 0), (500, 0, 40), (0, -39, 40), (0, 0, 10**6)])
+def test_a_square_outside_of_the_picture_is_refused(
+    house: Installation, north: EnclaveClient, box: tuple[int, int, int]
+) -> None:
+    with pytest.raises(ImageBroken):
+        north.crops(case_id="case-1", study="leukemia", sealed_image=house.sealed_image(), boxes=(box,))
+
+
+def test_an_image_opens_only_as_the_one_of_as_many_that_it_was_sealed_as(
+    house: Installation, north: EnclaveClient
+) -> None:
+    context = image_context(study="leukemia", case_id="case-1", image=1, images=3)
+    sealed = seal(
+        encode_png(PIXELS),
+        sender=house.identities[APP],
+        recipients=[house.identities[NORTH].sealing_certificate],
+        context=context,
+    )
+    assert north.view(case_id="case-1", study="leukemia", sealed_image=sealed, image=1, images=3)
+    for image, images in ((0, 3), (1, 2), (0, 1)):
+        with pytest.raises(RecordDamaged):
+            north.view(case_id="case-1", study="leukemia", sealed_image=sealed, image=image, images=images)
 
 
 def test_the_largest_picture_that_is_stored_can_be_viewed(house: Installation, north: EnclaveClient) -> None:
