@@ -1,7 +1,7 @@
 """The gate before a diagnosis: is this a sharp, well-lit picture of what the study looks at?
 
-Thin on purpose: it refuses blank, dark, overexposed, blurred and colourless pictures and those without anything
-violet. It does not prove that a picture shows a white cell; a doctor sees every picture.
+Light and focus are judged here, by limits for each subject; whether a picture shows the subject at all is judged by
+`core.imaging.foreign`. Neither proves that a picture shows a white cell; a doctor sees every picture.
 """
 
 from dataclasses import dataclass
@@ -10,25 +10,60 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import ImageNotStained, ImageRefused
+from core.errors import ImageForeign, ImageNotStained, ImageRefused
+from core.imaging.foreign import Likeness, likeness
 from core.imaging.preprocess import square_window
-from core.studies import Study
+from core.studies import Study, Subject
 
 Pixels = NDArray[np.uint8]
 
 ANALYSIS_SIDE = 160
 WHITE = 254
 
-# Measured on single-cell pictures of two laboratories (10,532 pictures) and on ruined copies of them; the figures are
-# in docs/results.md. Each bound leaves a margin to the most extreme proper picture.
-MIN_BRIGHTNESS = 110.0
-MAX_CLIPPED = 0.25
-MIN_CONTRAST = 50.0
-MIN_SHARPNESS = 0.125
-MIN_DETAIL = 0.018
-MAX_GRAIN = 0.20
-MIN_CHROMA = 18.0
-MIN_STAINED = 0.008
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a picture of a subject must keep to; the measures are those of `QualityReport`.
+
+    Attributes:
+        brightness: least.
+        clipped: greatest.
+        contrast: least.
+        sharpness: least.
+        detail: least.
+        grain: greatest detail.
+        chroma: least.
+        stained: least.
+    """
+
+    brightness: float
+    clipped: float
+    contrast: float
+    sharpness: float
+    detail: float = 0.018
+    grain: float = 0.20
+    chroma: float = 0.0
+    stained: float = 0.0
+
+
+# Measured on proper pictures and on ruined copies of them (docs/results.md); each limit leaves a margin to the most
+# extreme proper picture. Scans are darker, may be white in large parts (CT of the lung) and have softer edges.
+LIMITS: dict[Subject, Limits] = {
+    Subject.CELL: Limits(brightness=110, clipped=0.25, contrast=50, sharpness=0.125, chroma=18, stained=0.008),
+    Subject.FIELD: Limits(brightness=110, clipped=0.25, contrast=50, sharpness=0.15, chroma=18, stained=0.003),
+    Subject.SCAN: Limits(brightness=50, clipped=0.60, contrast=70, sharpness=0.09),
+}
+PLAIN: dict[Subject, str] = {
+    Subject.CELL: "one stained white cell",
+    Subject.FIELD: "a stained smear with several cells",
+    Subject.SCAN: "a grey scan, such as CT, MRI, X-ray or ultrasound",
+}
+_ACCEPTED: dict[Subject, frozenset[Subject]] = {
+    Subject.CELL: frozenset({Subject.CELL, Subject.FIELD}),
+    Subject.FIELD: frozenset({Subject.FIELD}),
+    Subject.SCAN: frozenset({Subject.SCAN}),
+}
+"""What each study takes; a study of cells also takes fields, which are split into cells (`core.imaging.cells`)."""
 
 
 @dataclass(frozen=True)
@@ -83,48 +118,60 @@ def check_quality(pixels: Pixels, study: Study) -> QualityReport:
 
     Args:
         pixels: uint8[h, w, 3], RGB.
-        study: gives the smallest side; colour and stain are asked for when its pictures are of stained blood.
+        study: gives the smallest side and the subject.
 
     Raises:
-        ImageRefused: the detail says which check failed, in plain words.
-        ImageNotStained: a good picture without the colours of a stained smear.
+        ImageRefused: too small, badly lit or not sharp; the detail says which, in plain words.
+        ImageNotStained: a good picture without the colours of a stained smear, where the study looks at one.
+        ImageForeign: a good picture of something else.
     """
     height, width = pixels.shape[:2]
     if min(height, width) < study.min_side:
         raise ImageRefused(f"{width} x {height} pixels; the smaller side must be {study.min_side} or more")
-    report = measure_quality(pixels)
-    problem = _light_problem(report) or _focus_problem(report)
+    report, limits = measure_quality(pixels), LIMITS[study.subject]
+    problem = _light_problem(report, limits) or _focus_problem(report, limits)
     if problem is not None:
         raise ImageRefused(problem)
-    if study.is_stained and (problem := _stain_problem(report)):
+    if problem := _stain_problem(report, limits):
         raise ImageNotStained(problem)
+    if problem := _subject_problem(likeness(pixels), study.subject):
+        raise ImageForeign(problem)
     return report
 
 
-def _light_problem(report: QualityReport) -> str | None:
+def _light_problem(report: QualityReport, limits: Limits) -> str | None:
     """Return what is wrong with the exposure."""
-    if report.clipped > MAX_CLIPPED:
+    if report.clipped > limits.clipped:
         return "overexposed: large parts are pure white"
-    if report.contrast < MIN_CONTRAST and report.brightness >= MIN_BRIGHTNESS:
+    if report.contrast < limits.contrast and report.brightness >= limits.brightness:
         return "nearly blank: there is hardly anything to see"
-    if report.brightness < MIN_BRIGHTNESS:
+    if report.brightness < limits.brightness:
         return "too dark"
     return None
 
 
-def _focus_problem(report: QualityReport) -> str | None:
+def _focus_problem(report: QualityReport, limits: Limits) -> str | None:
     """Return what is wrong with the sharpness."""
-    if report.sharpness < MIN_SHARPNESS or report.detail < MIN_DETAIL:
-        return "out of focus: the edges of the cells are not sharp"
-    if report.detail > MAX_GRAIN:
+    if report.sharpness < limits.sharpness or report.detail < limits.detail:
+        return "out of focus: the edges are not sharp"
+    if report.detail > limits.grain:
         return "too grainy: mostly noise"
     return None
 
 
-def _stain_problem(report: QualityReport) -> str | None:
+def _stain_problem(report: QualityReport, limits: Limits) -> str | None:
     """Return why this is no stained smear."""
-    if report.chroma < MIN_CHROMA:
+    if report.chroma < limits.chroma:
         return "grey, like an X-ray or scan: a stained blood smear is in colour"
-    if report.stained < MIN_STAINED:
+    if report.stained < limits.stained:
         return "no cell nucleus in the violet of a stained blood smear was found"
+    return None
+
+
+def _subject_problem(found: Likeness, subject: Subject) -> str | None:
+    """Return what the picture shows instead of the subject."""
+    if found.is_foreign:
+        return f"the study looks at {PLAIN[subject]}, and this is like none of the pictures it knows"
+    if found.subject not in _ACCEPTED[subject]:
+        return f"the study looks at {PLAIN[subject]}, and this looks like {PLAIN[found.subject]}"
     return None

@@ -1,17 +1,16 @@
 """The gate: proper pictures pass, ruined ones are refused with the reason."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
-from core.errors import ImageNotStained, ImageRefused
+from core.errors import ImageForeign, ImageNotStained, ImageRefused
 from core.imaging.decode import Pixels
 from core.imaging.quality import check_quality, measure_quality
 from core.imaging.synthetic import STYLES, CellKind, paint_cell
-from core.studies import LEUKEMIA, Subject
+from core.studies import LEUKEMIA, STUDIES
 from tests.unit.imaging.pictures import cell
 
 GRAIN = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
@@ -46,9 +45,14 @@ def test_a_ruined_picture_is_refused_with_the_reason(name: str, seed: int) -> No
     assert isinstance(caught.value, ImageNotStained) == said.startswith(("grey", "no cell nucleus"))
 
 
-def test_colour_is_asked_for_only_where_the_study_looks_at_stain() -> None:
+def test_colour_and_brightness_are_asked_for_as_the_study_looks_at_them() -> None:
     grey = np.repeat(cell(0)[..., 1:2], 3, axis=2)
-    assert check_quality(grey, replace(LEUKEMIA, subject=Subject.SCAN)).chroma == 0
+    with pytest.raises(ImageNotStained, match="grey, like an X-ray"):
+        check_quality(grey, LEUKEMIA)
+    with pytest.raises(ImageForeign):
+        check_quality(grey, STUDIES["multimodal"])
+    with pytest.raises(ImageRefused, match="too dark"):
+        check_quality(grey // 6, STUDIES["multimodal"])
 
 
 def test_measures_do_not_depend_on_the_size_of_the_upload() -> None:
