@@ -54,7 +54,7 @@ def cells_of_field(pixels: Pixels, study: Study) -> CellsFound | None:
     """
     if study.subject is not Subject.CELL:
         return None
-    found = find_cells(pixels)
+    found = find_cells(pixels, fields_only=True)
     if not found.is_field:
         return None
     if not found.cells:
