@@ -45,7 +45,7 @@ DISC = 46
 SEED = 20
 EVERY = 5
 KINDS = tuple(CellKind)
-RADIUS_UM = {
+RADIUS_UM: dict[str, float] = {
     **{kind: sum(RECIPES[kind].radius_um) / 2 for kind in KINDS},
     "basophil": sum(RECIPES[CellKind.NEUTROPHIL].radius_um) / 2,
 }
@@ -109,7 +109,8 @@ def composed_field(rng: np.random.Generator, pictures: Sequence[Pixels]) -> tupl
     """Paste the middles of pictures on drawn red cells; return the field and the middles' places."""
     height, width = 480, 640
     glass = np.median([np.percentile(picture.reshape(-1, 3), 90, axis=0) for picture in pictures], axis=0)
-    style = replace(STYLES["north"], glass=tuple(float(v) for v in glass), vignette=0.0, slope=0.0)
+    red, green, blue = (float(v) for v in glass)
+    style = replace(STYLES["north"], glass=(red, green, blue), vignette=0.0, slope=0.0)
     canvas = generate_field(rng, kinds=(), style=style, height=height, width=width).pixels.astype(np.float32)
     y, x = np.mgrid[: 2 * DISC + 1, : 2 * DISC + 1] - float(DISC)
     soft = np.clip((DISC - np.hypot(x, y)) / 6, 0, 1)[..., None].astype(np.float32)

@@ -161,8 +161,8 @@ def fit_shape(groups: Sequence[NDArray[np.float32]], centres: int) -> Shape:
     covariance = np.cov(scatter.T)
     covariance = (1 - TIED) * covariance + TIED * np.diag(np.diag(covariance))
     whitening = np.linalg.cholesky(np.linalg.inv(covariance)).astype(np.float32)
-    centres = [(km.cluster_centers_ @ whitening).astype(np.float32) for km in found]
-    return Shape(middle.astype(np.float32), spread.astype(np.float32), whitening, centres)
+    placed = [(km.cluster_centers_ @ whitening).astype(np.float32) for km in found]
+    return Shape(middle.astype(np.float32), spread.astype(np.float32), whitening, placed)
 
 
 def density_of(columns: NDArray[np.int64], shape: Shape, bounds: NDArray[np.float32], of: Sequence[Source]) -> Density:

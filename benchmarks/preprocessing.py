@@ -126,7 +126,8 @@ def by_colour(
     judged = np.concatenate([own[~inside], other])
     zeros, nobody = np.zeros(len(judged), np.int64), ("",) * len(judged)
     probabilities = judged_by_colour((own[inside], labels[inside]), judged, zeros, nobody, classes=2).probabilities
-    return np.split(np.asarray(probabilities)[:, 1], [int((~inside).sum())])
+    held, foreign = np.split(np.asarray(probabilities)[:, 1], [int((~inside).sum())])
+    return held, foreign
 
 
 def _positive(logits: NDArray[np.float64]) -> NDArray[np.float64]:

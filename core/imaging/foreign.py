@@ -110,9 +110,8 @@ def analysis_square(pixels: Pixels) -> Pixels:
 
 def is_coloured(square: Pixels) -> bool:
     """Tell whether more than `MAX_COLOURED` of the pixels have colour."""
-    red, green, blue = cv2.split(square)
-    range_ = cv2.subtract(cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue))
-    return cv2.countNonZero(cv2.compare(range_, COLOURED, cv2.CMP_GT)) > MAX_COLOURED * range_.size
+    spread = square.max(axis=2) - square.min(axis=2)
+    return float((spread > COLOURED).mean()) > MAX_COLOURED
 
 
 @cache

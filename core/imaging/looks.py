@@ -59,7 +59,7 @@ def measure_looks(square: Pixels) -> Floats:
         deviations, shares in 0..1.
     """
     lab = cv2.cvtColor(square, cv2.COLOR_RGB2LAB)
-    light, red, yellow = (np.ascontiguousarray(lab[..., channel]) for channel in range(3))
+    light, red, yellow = (np.ascontiguousarray(lab[..., channel], np.uint8) for channel in range(3))
     parts = [
         _quantiles(light, _LEVELS),
         _quantiles(red, _COLOUR_LEVELS),
@@ -86,7 +86,7 @@ def _textures(channel: Pixels) -> NDArray[np.float64]:
     for _ in range(BANDS):
         smaller = cv2.pyrDown(level)
         bands.append(np.log(cv2.meanStdDev(level - cv2.pyrUp(smaller, dstsize=level.shape[::-1]))[1].item() + 0.1))
-        level = smaller
+        level = np.asarray(smaller, np.float32)
     return np.array(bands)
 
 
@@ -128,7 +128,7 @@ def _stain(square: Pixels, light: Pixels, red: Pixels, yellow: Pixels) -> NDArra
     glass = float(_quantiles(light, (0.95,))[0])
     green, blue = (_densities(square[..., channel]) for channel in (1, 2))
     mask = ((green - blue > _LEAST_AZURE) & (green - blue > _LEAST_VIOLET * green)).astype(np.uint8)
-    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
     count, labels, blobs, centres = cv2.connectedComponentsWithStats(mask)
     areas = blobs[1:, cv2.CC_STAT_AREA]
     area = mask.size
