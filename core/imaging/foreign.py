@@ -110,7 +110,8 @@ def analysis_square(pixels: Pixels) -> Pixels:
 
 def is_coloured(square: Pixels) -> bool:
     """Tell whether more than `MAX_COLOURED` of the pixels have colour."""
-    spread = square.max(axis=2) - square.min(axis=2)
+    red, green, blue = (np.ascontiguousarray(square[..., channel]) for channel in range(3))
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     return float((spread > COLOURED).mean()) > MAX_COLOURED
 
 

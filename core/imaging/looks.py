@@ -97,7 +97,7 @@ def _edges(light: Pixels) -> NDArray[np.float64]:
     strength = cv2.magnitude(across, down)
     total = float(strength.sum()) + 1.0
     sparse = np.log(float((strength**2).mean()) + 1.0) - 2 * np.log(total / strength.size + TINY)
-    along = float(strength[np.maximum(np.abs(across), np.abs(down)) >= _AXIS * strength].sum()) / total
+    along = float((strength * (np.maximum(np.abs(across), np.abs(down)) >= _AXIS * strength)).sum()) / total
     grain = np.median(np.abs(light.astype(np.float32) - values))
     mirrored = light[:, ::-1].astype(np.float32)
     plain = light.astype(np.float32)

@@ -100,7 +100,8 @@ def measure_quality(pixels: Pixels) -> QualityReport:
     low, glass, high = (float(value) for value in np.percentile(green, [1, 95, 99]))
     contrast = max(high - low, 1.0)
     gradient = np.hypot(cv2.Sobel(green, cv2.CV_32F, 1, 0), cv2.Sobel(green, cv2.CV_32F, 0, 1)) / 8
-    highest, lowest = square.max(axis=2), square.min(axis=2)
+    planes = [np.ascontiguousarray(square[..., channel]) for channel in range(3)]
+    highest, lowest = np.maximum.reduce(planes), np.minimum.reduce(planes)
     violet = (blue > green + 20) & (red > green - 40) & (green < 0.75 * glass)
     return QualityReport(
         brightness=glass,
