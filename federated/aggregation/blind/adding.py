@@ -41,8 +41,11 @@ from security.masking import MaskKey
 from security.point_hash import PointHash
 
 _BITS = 8
-_AT_ONCE = 2**27
-"""Bytes of uploads that are added at once, block by block: the sum's blocks stay in a core's own cache meanwhile."""
+_AT_ONCE = 48 * 2**20
+"""Bytes of uploads that are added at once, block by block: the sum's blocks stay in a core's own cache meanwhile.
+
+With a thousand members the coordinator stays below 300 MB all the same.
+"""
 
 
 class Adding(Intake):
