@@ -62,5 +62,5 @@ STUDY = Study(
     ),
     input_size=224,
     min_side=64,
-    architecture="efficientnet-lite0",
+    architecture="efficientnet-lite0-depths",
 )

@@ -59,6 +59,7 @@ class Architecture:
 
 _LITE0_TOP = Trunk(cut="top")
 _LITE0_BLOCK14 = Trunk(cut="block14")
+_LITE0_DEPTHS = Trunk(cut="block14", taps=("block7", "block10"))
 
 ARCHITECTURES: dict[str, Architecture] = {
     "groupnorm-small": Architecture(
@@ -83,6 +84,12 @@ ARCHITECTURES: dict[str, Architecture] = {
         purpose="ImageNet features; only the layers after block 14 are trained",
         builder=efficientnet.upper_builder(_LITE0_BLOCK14),
         trunk=_LITE0_BLOCK14,
+        jit=False,
+    ),
+    "efficientnet-lite0-depths": Architecture(
+        purpose="ImageNet features of three depths; only block 15 and the head are trained, 0.61 million weights",
+        builder=efficientnet.upper_builder(_LITE0_DEPTHS, last="block15"),
+        trunk=_LITE0_DEPTHS,
         jit=False,
     ),
     "efficientnet-lite0-linear": Architecture(
