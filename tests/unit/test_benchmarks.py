@@ -5,10 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.cross_validation import folds_of
+from benchmarks.held_out import Images, called, joined, mean
 from benchmarks.line_chart import fit, ticks
 from benchmarks.rivals.measuring import Inputs, Stopwatch, largest_error
 from benchmarks.secure_aggregation import blind_mean, draw
+from core.imaging.datasets import Record
+from core.learning.metrics import Judged
 from core.learning.run_choices import DEFAULT_CLIP
+from core.studies import LEUKEMIA, STUDIES
 from federated.aggregation.blind.fixed_point import Encoding
 
 
@@ -53,3 +58,48 @@ def test_ticks_reach_the_highest_value_in_few_steps(highest: float) -> None:
     assert marks[0] == 0
     assert marks[-2] < highest <= marks[-1] * (1 + 1e-9)
     assert 3 <= len(marks) <= 6
+
+
+def _records(patients: int) -> list[Record]:
+    rng = np.random.default_rng(0)
+    return [
+        Record(f"{patient}-{number}.png", "", int(rng.random() < patient / patients), "SMEAR", "here", f"p{patient}")
+        for patient in range(patients)
+        for number in range(rng.integers(1, 12))
+    ]
+
+
+def test_folds_hold_whole_patients_alike_in_images_and_labels() -> None:
+    records = _records(60)
+    folds = folds_of(records, 5, seed=3)
+    patients = [{record.patient for record in fold} for fold in folds]
+    assert sum(len(own) for own in patients) == len(set.union(*patients)) == 60
+    assert max(map(len, folds)) < 1.25 * min(map(len, folds))
+    shares = [float(np.mean([record.label_index for record in fold])) for fold in folds]
+    assert max(shares) - min(shares) < 0.2
+    assert folds_of(records, 5, seed=3) == folds
+    assert folds_of(records, 5, seed=4) != folds
+
+
+def test_averaged_weights_count_by_images() -> None:
+    ones, zeros = {"a": np.ones((2, 3), np.float32)}, {"a": np.zeros((2, 3), np.float32)}
+    assert np.allclose(mean([ones, zeros], [30, 10])["a"], 0.75)
+
+
+def test_images_are_chosen_by_the_patients_of_records() -> None:
+    images = Images(np.zeros((4, 2, 2, 3), np.uint8), np.arange(4), np.array(["a", "b", "a", "c"]))
+    chosen = images.of([Record("x", "", 0, "SMEAR", "here", "a"), Record("y", "", 0, "SMEAR", "here", "c")])
+    assert chosen.labels.tolist() == [0, 2, 3]
+
+
+def test_the_class_that_is_called_is_of_the_side_that_is_called() -> None:
+    probabilities = np.array([[0.4, 0.3, 0.2, 0.1], [0.4, 0.3, 0.2, 0.1]])
+    assert called(probabilities, np.array([True, False]), STUDIES["leukemia_subtypes"]).tolist() == [1, 0]
+    assert called(np.array([[0.6, 0.4]]), np.array([True]), LEUKEMIA).tolist() == [1]
+
+
+def test_joined_folds_keep_each_image_with_its_patient() -> None:
+    one = Judged(np.array([0]), np.array([1]), np.array([[0.2, 0.8]]), np.array([False]), ("a",))
+    two = Judged(np.array([1]), np.array([1]), np.array([[0.1, 0.9]]), np.array([True]), ("b",))
+    both = joined([one, two])
+    assert (both.labels.tolist(), both.patients, both.alarming.tolist()) == ([0, 1], ("a", "b"), [False, True])

@@ -1,0 +1,155 @@
+"""Grouped cross-validation: every patient is judged once, by a network that saw none of that patient's images.
+
+    python -m benchmarks.cross_validation --data DIR --external DIR --json FILE
+
+What is measured, fixed before the code. The patients of a study are dealt to `--folds` folds, alike in their share of
+positives and in images. For each fold the other folds' patients are divided 85/15 by patient into training and
+validation. Two networks of the same architecture, epochs and first weights are trained on the training part: in one
+place, and by federated averaging over four hospitals that hold whole patients. The validation part gives calibration
+and threshold (as in a run: the highest balanced accuracy); the fold is judged with them. Reported, for each way:
+
+- *by fold*: AUC, balanced accuracy and expected calibration error of each fold, and their means;
+- *pooled*: the figures of docs/results.md over all judged images, with 95 % intervals over patients;
+- *colour alone*: `core.evaluation.colour_baseline`, fitted on the same training patients, on the same images;
+- *external*: share of the images of `--external` that each fold's rule does not call positive, all of which are normal
+  (labels `--external-label`), mean over the folds; none of them is trained or calibrated on.
+
+One run of `--seeds` 1 is one deal of folds and one draw of first weights. Folds are written to `--json` as they end.
+Keras trains on any backend (``KERAS_BACKEND=jax`` for a GPU).
+"""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from benchmarks.held_out import Images, Rule, centralised, federated, joined
+from core.evaluation.colour_baseline import colours, judged_by_colour
+from core.imaging.datasets import Part, Record, assign_to_hospitals, load_arrays, read_index, split_by_patient
+from core.imaging.decode import decode_upload
+from core.imaging.index import COLUMNS
+from core.imaging.preprocess import preprocess
+from core.imaging.splits import by_share, patients_of
+from core.learning.metrics import Figure, Judged, figures
+from core.learning.training import Trainer, TrainingOptions
+from core.studies import STUDIES, Study
+
+HOSPITALS = 4
+SHARES = (0.85, 0.15, 0.0)
+NORMAL_CELLS = ("neutrophil", "eosinophil", "basophil", "lymphocyte", "monocyte")
+KEYS = ("auc", "balanced_accuracy", "recall", "specificity", "f1", "mcc", "kappa", "jaccard", "ece")
+
+
+def folds_of(records: list[Record], folds: int, seed: int) -> list[list[Record]]:
+    """Deal patients to folds, alike in share of positives and number of images."""
+    dealt: list[list[Record]] = [[] for _ in range(folds)]
+    ordered = by_share(patients_of(records), np.random.default_rng(seed))
+    for start in range(0, len(ordered), folds):
+        block = sorted(ordered[start : start + folds], key=lambda patient: -len(patient.records))
+        for fold, patient in zip(sorted(dealt, key=len), block, strict=False):
+            fold.extend(patient.records)
+    return dealt
+
+
+def external_pixels(folder: Path, study: Study, labels: tuple[str, ...]) -> NDArray[np.uint8]:
+    """Return the preprocessed images of another source that bear one of `labels`."""
+    rows = [line.split(",") for line in (folder / "index.csv").read_text(encoding="utf-8").splitlines()]
+    path, label = (rows[0].index(name) for name in COLUMNS[:2])
+    chosen = [folder / row[path] for row in rows[1:] if row[label] in labels]
+    decoded = (decode_upload(file.read_bytes(), max_bytes=2**26, max_pixels=40_000_000).pixels for file in chosen)
+    return np.stack([preprocess(pixels, study.input_size, study.preprocessing) for pixels in decoded])
+
+
+def of_fold(judged: Judged, study: Study) -> dict[str, float]:
+    """Return the figures of one fold, without intervals."""
+    found = figures(judged, study, alarm_rate=1.0, replicates=1)
+    return {key: found[key].value for key in KEYS}
+
+
+def plain(found: dict[str, Figure]) -> dict[str, list[float]]:
+    """Return value, low and high of each figure."""
+    return {key: [round(x, 4) for x in (found[key].value, found[key].low, found[key].high)] for key in KEYS}
+
+
+def main(  # noqa: PLR0917 - typer makes them options
+    data: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder with index.csv.")],
+    study_name: Annotated[str, typer.Option("--study")] = "leukemia",
+    external: Annotated[Path | None, typer.Option(help="Folder of normal images of another source.")] = None,
+    external_label: Annotated[list[str] | None, typer.Option(help="Labels of it that are used.")] = None,
+    folds: Annotated[int, typer.Option(min=2)] = 5,
+    only: Annotated[list[int] | None, typer.Option(help="Only these folds, from 0.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Repetitions, with seeds 0, 1, ...")] = 1,
+    way: Annotated[list[str] | None, typer.Option(help="centralised, federated; both by default.")] = None,
+    architecture: Annotated[str, typer.Option(help="The study's own by default.")] = "",
+    input_size: Annotated[int, typer.Option(help="0 for the study's own.")] = 0,
+    rounds: Annotated[int, typer.Option(help="Rounds of federated averaging.")] = 6,
+    epochs: Annotated[int, typer.Option(help="Epochs of a round; in one place rounds times as many.")] = 3,
+    json_file: Annotated[Path | None, typer.Option("--json")] = None,
+) -> None:
+    """Train and judge every fold, and print what came out."""
+    study = STUDIES[study_name]
+    study = replace(study, input_size=input_size or study.input_size)
+    records = read_index(data, study)
+    arrays, _ = load_arrays({Part.TEST: records}, data, study)
+    images = Images(arrays.images, arrays.labels, np.array(arrays.patients))
+    features = np.array([colours(pixels) for pixels in images.pixels])
+    others = external_pixels(external, study, tuple(external_label or NORMAL_CELLS)) if external else None
+    trainer = Trainer(architecture or study.architecture, study)
+    options = TrainingOptions(epochs=epochs, averaging=0.98)
+    ways = way or ["centralised", "federated"]
+    judged: dict[str, list[Judged]] = {name: [] for name in (*ways, "colour alone")}
+    result: dict[str, Any] = {"study": study_name, "folds": [], "architecture": architecture or study.architecture}
+    for seed in range(seeds):
+        dealt = folds_of(records, folds, seed)
+        for number in only or range(folds):
+            rest = [record for other, fold in enumerate(dealt) if other != number for record in fold]
+            parts = split_by_patient(rest, fractions=SHARES, seed=seed)
+            training, validation, test = (
+                images.of(part) for part in (parts[Part.TRAINING], parts[Part.VALIDATION], dealt[number])
+            )
+            entry: dict[str, Any] = {"seed": seed, "fold": number, "patients": len(set(test.patients))}
+            for name in ways:
+                begun = time.perf_counter()
+                if name == "centralised":
+                    weights = centralised(trainer, training, options, rounds=rounds, seed=seed)
+                else:
+                    groups = assign_to_hospitals(parts[Part.TRAINING], HOSPITALS, seed=seed)
+                    places = [images.of(group) for group in groups]
+                    weights = federated(trainer, places, options, rounds=rounds, seed=seed)
+                rule = Rule.chosen_on(trainer, weights, validation)
+                judged[name].append(rule.judged(test))
+                entry[name] = of_fold(judged[name][-1], study)
+                if others is not None:
+                    entry[name]["external_specificity"] = float((~rule.positive(rule.probabilities(others))).mean())
+                entry[name]["seconds"] = round(time.perf_counter() - begun, 1)
+            fitted, kept = (np.isin(images.patients, part.patients) for part in (training, test))
+            by_colour = judged_by_colour(
+                (features[fitted], images.labels[fitted]),
+                features[kept],
+                images.labels[kept],
+                tuple(images.patients[kept].tolist()),
+                classes=len(study.classes),
+            )
+            judged["colour alone"].append(by_colour)
+            entry["colour alone"] = of_fold(by_colour, study)
+            result["folds"].append(entry)
+            print(json.dumps(entry), flush=True)
+            result["mean"] = {
+                name: {key: float(np.mean([fold[name][key] for fold in result["folds"]])) for key in entry[name]}
+                for name in judged
+            }
+            result["pooled"] = {
+                name: plain(figures(joined(own), study, alarm_rate=1.0)) for name, own in judged.items()
+            }
+            if json_file is not None:
+                json_file.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    print(json.dumps({"mean": result["mean"], "pooled": result["pooled"]}, indent=1))
+
+
+if __name__ == "__main__":
+    typer.run(main)
