@@ -240,7 +240,7 @@ def verify(
         f"study {checked.study}.\n"
         f"In it: {', '.join(checked.members)}.\n"
         f"Dropped out before uploading: {', '.join(checked.dropped) or 'nobody'}.\n"
-        f"BLAKE3 of the sum: {checked.blake3}"
+        f"SHA-256 of the sum: {checked.sha256}"
     )
 
 

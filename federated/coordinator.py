@@ -259,7 +259,7 @@ class Coordinator:
             if message.header == header.answered(Kind.REPLY, delivery.party):
                 reply = message.parse(question.reply)
                 if len(message.attachment):
-                    facts["attached"] = [len(message.attachment), message.attachment_blake3.hex()[:SHOWN_DIGITS]]
+                    facts["attached"] = [len(message.attachment), message.attachment_sha256.hex()[:SHOWN_DIGITS]]
                 question.absorb(delivery.party, reply, message)
                 return reply
         except (Refused, SecurityError) as error:

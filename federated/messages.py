@@ -2,12 +2,13 @@
 
 A message on the wire is canonical CBOR ``[version, header, briefing, envelope]`` behind its length, then an attachment
 for what is too large to encode twice. The header names run, round, attempt, step, sender and recipient; the envelope is
-``[body, BLAKE3 hash of the attachment]`` signed by the sender with exactly those bound in, so a message moved to
+``[body, SHA-256 of the attachment]`` signed by the sender with exactly those bound in, so a message moved to
 another round, attempt or party does not verify. The briefing holds what the authority itself has signed or sealed: the
 run's order, the newest revocation list (heard before anything is checked), the group key for the members, and
 certificates of possible recipients.
 """
 
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, Self, TypeVar
@@ -18,7 +19,6 @@ from core.learning.run_events import FailureCode
 from federated.failures import Refused
 from federated.notary import Notary
 from federated.timing import Task
-from security.bulk import blake3_of
 from security.context import Context, Purpose
 from security.encoding import Reader, decode, encode, framed
 
@@ -269,7 +269,7 @@ class Message(BaseModel):
     briefing: Briefing
     body: Any
     attachment: memoryview
-    attachment_blake3: bytes
+    attachment_sha256: bytes
 
     def parse(self, kind: type[W]) -> W:
         """Return the body as a `kind`.
@@ -285,15 +285,15 @@ NO_BRIEFING = Briefing()
 
 @dataclass(frozen=True)
 class Attachment:
-    """Bytes that travel behind a message, and their BLAKE3 hash, computed once however often they are sent."""
+    """Bytes that travel behind a message, and their SHA-256, computed once however often they are sent."""
 
     data: bytes | memoryview = b""
-    blake3: bytes = blake3_of(b"")
+    sha256: bytes = hashlib.sha256(b"").digest()
 
     @classmethod
     def of(cls, data: bytes | memoryview) -> Self:
         """Return `data` with its hash."""
-        return cls(data, blake3_of(data))
+        return cls(data, hashlib.sha256(data).digest())
 
 
 NO_ATTACHMENT = Attachment()
@@ -308,7 +308,7 @@ def pack(
     attachment: Attachment = NO_ATTACHMENT,
 ) -> bytes:
     """Return a message signed by `notary`, which must be the header's sender."""
-    envelope = notary.sign(encode([body.model_dump(), attachment.blake3]), header.context(notary.study))
+    envelope = notary.sign(encode([body.model_dump(), attachment.sha256]), header.context(notary.study))
     return framed(encode([VERSION, header.model_dump(), briefing.model_dump(), envelope])) + attachment.data
 
 
@@ -340,7 +340,7 @@ def unpack(data: bytes, *, notary: Notary) -> Message:
         raise Refused(FailureCode.MESSAGE) from None
     attachment = reader.rest()
     with notary.watch.measuring(Task.CRYPTOGRAPHY):
-        hashed = blake3_of(attachment)
+        hashed = hashlib.sha256(attachment).digest()
     if not isinstance(signed, list) or len(signed) != _BODY_FIELDS or signed[1] != hashed:
         raise Refused(FailureCode.MESSAGE)
-    return Message(header=header, briefing=briefing, body=signed[0], attachment=attachment, attachment_blake3=hashed)
+    return Message(header=header, briefing=briefing, body=signed[0], attachment=attachment, attachment_sha256=hashed)

@@ -15,7 +15,6 @@ CODE = ("core/diagnosis", "core/imaging", "core/learning", "core/studies", "secu
 FILES = ("core/clock.py", "core/errors.py", "core/settings.py")
 LIBRARIES = (
     "ai-edge-litert",
-    "blake3",
     "cbor2",
     "cryptography",
     "numpy",

@@ -121,7 +121,7 @@ class Adding(Intake):
             for start in range(0, len(parties), together):
                 total.add_masked([self._masked(party) for party in parties[start : start + together]])
             attachment = Attachment.of(total.data())
-        statement = Sum(blake3=attachment.blake3, survivors=self.survivors_sha256)
+        statement = Sum(sha256=attachment.sha256, survivors=self.survivors_sha256)
         return statement.sign(self._notary, self._header, self._label), attachment
 
     def _masked(self, party: str) -> Masked:

@@ -48,7 +48,7 @@ class Intake:
     """The members' statements in one sum of one attempt.
 
     Attributes:
-        survivors: party -> BLAKE3 hash of its upload.
+        survivors: party -> SHA-256 of its upload.
     """
 
     def __init__(self, notary: Notary, header: Header, label: Label, circle: Circle, board: Board) -> None:
@@ -99,7 +99,7 @@ class Intake:
         """
         upload: Upload = self._read(Upload, reply.upload, party)
         word, rest = divmod(len(message.attachment), upload.words)
-        if upload.blake3 != message.attachment_blake3 or rest or word * _BITS not in _WORDS:
+        if upload.sha256 != message.attachment_sha256 or rest or word * _BITS not in _WORDS:
             raise Refused(FailureCode.SHAPE)
         self._uploads[party] = reply.upload, upload, word
         self._complaints[party] = set(reply.refused) & set(self._dealt)
@@ -110,7 +110,7 @@ class Intake:
         shapes = {party: (upload.words, word, upload.base_sha256) for party, (_, upload, word) in self._uploads.items()}
         usual = Counter(shapes.values()).most_common(1)[0][0] if shapes else None
         self.survivors = {
-            party: upload.blake3 for party, (_, upload, _) in sorted(self._uploads.items()) if shapes[party] == usual
+            party: upload.sha256 for party, (_, upload, _) in sorted(self._uploads.items()) if shapes[party] == usual
         }
         return sorted(set(shapes) - set(self.survivors))
 

@@ -92,7 +92,7 @@ class BlindMember:
         self._dealers: set[str] = set()
         self._contexts = ShareContexts(self._study, header, label)
         self._held: dict[str, tuple[Share, Share]] = {}
-        self._upload_blake3 = b""
+        self._upload_sha256 = b""
         self._stated: dict[str, bytes] = {}
         self._stated_sha256 = b""
         self._agreements: dict[tuple[str, bytes], Agreement] = {}
@@ -220,8 +220,8 @@ class BlindMember:
             for start, block in masked_blocks([Masked(words, plus=[own])]):
                 masked[start : start + len(block)] = block
             attachment = Attachment.of(masked.data.cast("B"))
-        self._upload_blake3 = attachment.blake3
-        upload = Upload(blake3=attachment.blake3, words=len(words), base_sha256=base_sha256, privacy=privacy)
+        self._upload_sha256 = attachment.sha256
+        upload = Upload(sha256=attachment.sha256, words=len(words), base_sha256=base_sha256, privacy=privacy)
         return upload.sign(self._notary, self.header, self.label), attachment
 
     def _pair_masks(self, others: Iterable[str]) -> tuple[list[bytes], list[bytes]]:
@@ -247,8 +247,8 @@ class BlindMember:
             or len(parties) < self.circle.survivors_needed
             or len(around) < self.circle.share_threshold
             or not around <= self._dealers
-            or not self._upload_blake3
-            or survivors.get(self._party) != self._upload_blake3
+            or not self._upload_sha256
+            or survivors.get(self._party) != self._upload_sha256
         ):
             raise Refused(FailureCode.SURVIVORS)
         self._stated, self._stated_sha256 = dict(survivors), survivors_sha256(survivors)

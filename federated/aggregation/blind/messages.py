@@ -71,7 +71,7 @@ class UploadReply(Reply):
 
 
 class AgreeRequest(Request):
-    """States the survivors: party -> BLAKE3 hash of the vector that it uploaded."""
+    """States the survivors: party -> SHA-256 of the vector that it uploaded."""
 
     survivors: dict[str, bytes]
 

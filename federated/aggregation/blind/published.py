@@ -4,6 +4,7 @@ It shows that the coordinator signed the sum of what members signed and uploaded
 that a member that the record has as dropped out was really gone: no one can tell that from outside.
 """
 
+import hashlib
 import mmap
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +19,6 @@ from federated.aggregation.blind.record_check import Opened, PublishedBroken, ex
 from federated.aggregation.blind.statements import Label, Upload
 from federated.aggregation.blind.unreduced import UnreducedSum
 from federated.board import RECORD, STATEMENT, SUM, VECTOR
-from security.bulk import blake3_of
 from security.certificates import Trust
 from security.keystream import apply_masks
 
@@ -39,7 +39,7 @@ class Checked:
         members: whose uploads are in it, sorted.
         dropped: who dealt secrets and then did not upload, sorted.
         words: length of the vectors.
-        blake3: hash of the unreduced sum's bytes, hex.
+        sha256: hash of the unreduced sum's bytes, hex.
     """
 
     study: str
@@ -50,7 +50,7 @@ class Checked:
     members: tuple[str, ...]
     dropped: tuple[str, ...]
     words: int
-    blake3: str
+    sha256: str
 
 
 def check_published(folder: Path, trust: Trust, at: datetime) -> Checked:
@@ -70,11 +70,11 @@ def check_published(folder: Path, trust: Trust, at: datetime) -> Checked:
             raise ValueError("too long")
         record = Record.from_bytes(path.read_bytes())
     opened = Opened(record, trust, at)
-    _check_sum_file(folder, opened.blake3)
+    _check_sum_file(folder, opened.sha256)
     uploads = _Uploads(folder, opened)
     total, base_sha256 = uploads.add()
     expect(
-        blake3_of(total.data()) == opened.blake3,
+        hashlib.sha256(total.data()).digest() == opened.sha256,
         COORDINATOR,
         "the sum that it signed is not the sum of the uploads",
     )
@@ -88,14 +88,18 @@ def check_published(folder: Path, trust: Trust, at: datetime) -> Checked:
         members=tuple(sorted(record.survivors)),
         dropped=tuple(sorted(set(record.dealings) - set(record.survivors))),
         words=len(total.low),
-        blake3=opened.blake3.hex(),
+        sha256=opened.sha256.hex(),
     )
 
 
 def _check_sum_file(folder: Path, stated: bytes) -> None:
     with owned_by(COORDINATOR, "the sum cannot be read"), (folder / SUM).open("rb") as file:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    expect(blake3_of(memoryview(data)) == stated, COORDINATOR, "the published sum is not the one that it signed")
+    expect(
+        hashlib.sha256(memoryview(data)).digest() == stated,
+        COORDINATOR,
+        "the published sum is not the one that it signed",
+    )
 
 
 class _Uploads:
@@ -109,9 +113,9 @@ class _Uploads:
         """Add the survivors' terms; returns the sum, and the weights that all uploads belong to."""
         total: UnreducedSum | None = None
         base_sha256 = ""
-        for party, blake3 in sorted(self._opened.record.survivors.items()):
+        for party, sha256 in sorted(self._opened.record.survivors.items()):
             upload = self._upload(party)
-            expect(upload.blake3 == blake3, party, "its upload is not the one that the members agreed to")
+            expect(upload.sha256 == sha256, party, "its upload is not the one that the members agreed to")
             words = self._vector(party, upload)
             if total is None:
                 total = UnreducedSum(len(words), word=words.itemsize * _BITS, members=len(self._opened.circle.parties))
@@ -137,7 +141,7 @@ class _Uploads:
             size, rest = divmod(path.stat().st_size, upload.words)
             expect(not rest and size in _WORD_BYTES, party, "its upload is not as long as it signed")
             words: Words = np.fromfile(path, f"<u{size}")
-        expect(blake3_of(words.data) == upload.blake3, party, "its upload is not the one that it signed")
+        expect(hashlib.sha256(words.data).digest() == upload.sha256, party, "its upload is not the one that it signed")
         return words
 
     def check_others(self, total: UnreducedSum, base_sha256: str) -> None:

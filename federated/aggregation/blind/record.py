@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from core.learning.run_events import FailureCode
-from federated.aggregation.blind.statements import Blake3, Label
+from federated.aggregation.blind.statements import Label, Sha256
 from federated.failures import Refused
 from federated.messages import ATTEMPT, Header, Kind, Wire
 from security.encoding import decode, encode
@@ -33,7 +33,7 @@ class Record(Wire):
         attempt: id of the attempt.
         label: which sum (`Label`).
         order: the run's order as the authority signed it; the circle and its thresholds follow from it.
-        survivors: party -> BLAKE3 hash of its upload.
+        survivors: party -> SHA-256 of its upload.
         adverts: party -> signed `Advert`.
         dealings: party -> signed `Dealing`.
         agreements: survivor -> signed `Agreement`.
@@ -49,7 +49,7 @@ class Record(Wire):
     attempt: str = Field(pattern=ATTEMPT)
     label: str
     order: bytes
-    survivors: dict[str, Blake3]
+    survivors: dict[str, Sha256]
     adverts: dict[str, bytes]
     dealings: dict[str, bytes]
     agreements: dict[str, bytes]

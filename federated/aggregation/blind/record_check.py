@@ -75,7 +75,7 @@ class Opened:
         record: as published.
         circle: the members of the sum, from the authority's order.
         label: which sum.
-        blake3: hash of the sum that the coordinator signed.
+        sha256: hash of the sum that the coordinator signed.
     """
 
     def __init__(self, record: Record, trust: Trust, at: datetime) -> None:
@@ -96,7 +96,7 @@ class Opened:
         self._check_secrets()
         stated = self.read(Sum, record.sum, COORDINATOR)
         expect(stated.survivors == survivors_sha256(record.survivors), COORDINATOR, "signed a sum over other survivors")
-        self.blake3 = stated.blake3
+        self.sha256 = stated.sha256
 
     def read(self, kind: type[S], envelope: bytes, party: str) -> S:
         """Return what a party stated for this sum.

@@ -19,7 +19,6 @@ from security.context import Context, Purpose
 from security.encoding import decode, encode
 
 Sha256 = Annotated[bytes, Field(min_length=32, max_length=32)]
-Blake3 = Annotated[bytes, Field(min_length=32, max_length=32)]
 HASH_BYTES = 16
 Point = Annotated[bytes, Field(min_length=65, max_length=65)]
 
@@ -108,9 +107,9 @@ class Dealing(Statement):
 
 
 class Upload(Statement):
-    """A masked vector: BLAKE3 hash and number of its words, the weights that it is a difference from, privacy spent."""
+    """A masked vector: SHA-256 and number of its words, the weights that it is a difference from, privacy spent."""
 
-    blake3: Blake3
+    sha256: Sha256
     words: int = Field(ge=1)
     base_sha256: str
     privacy: PrivacyStatement | None = None
@@ -124,9 +123,9 @@ class Agreement(Statement):
 
 
 class Sum(Statement):
-    """The coordinator's word for the unreduced sum (BLAKE3 hash of its bytes) over these survivors."""
+    """The coordinator's word for the unreduced sum (SHA-256 of its bytes) over these survivors."""
 
-    blake3: Blake3
+    sha256: Sha256
     survivors: Sha256
 
 

@@ -183,8 +183,8 @@ class SumSteps:
 
     def _reveal(self, errand: Errand, request: RevealRequest) -> RevealReply:
         _, verification = self._parts(errand, after=(self._steps.unmask,))
-        blake3 = errand.message.attachment_blake3
-        coin = verification.reveal(request.sum, errand.attachment, blake3, request.agreements)
+        sha256 = errand.message.attachment_sha256
+        coin = verification.reveal(request.sum, errand.attachment, sha256, request.agreements)
         self._last = errand.header.step
         return RevealReply(coin=coin)
 

@@ -53,7 +53,7 @@ class Verification:
         self._hash: PointHash | None = None
         self._point = 0
 
-    def reveal(self, statement: bytes, attachment: memoryview, blake3: bytes, agreements: Mapping[str, bytes]) -> bytes:
+    def reveal(self, statement: bytes, attachment: memoryview, sha256: bytes, agreements: Mapping[str, bytes]) -> bytes:
         """Take the signed sum and the committee's commitments; returns the random value of this member.
 
         Raises:
@@ -62,7 +62,7 @@ class Verification:
         member, circle = self._member, self._member.circle
         stated = Sum.read(statement, notary=self._notary, sender=COORDINATOR, header=member.header, label=member.label)
         agreed = member.survivors_sha256
-        if not member.survivors or stated.survivors != agreed or stated.blake3 != blake3:
+        if not member.survivors or stated.survivors != agreed or stated.sha256 != sha256:
             raise Refused(FailureCode.SUM)
         for party, envelope in agreements.items():
             if party not in circle.committee or party not in member.survivors:
@@ -154,8 +154,8 @@ class Verification:
         dealing = Dealing.read(left.dealing, notary=notary, sender=party, header=header, label=label)
         advert = Advert.read(left.advert, notary=notary, sender=party, header=header, label=label)
         if (
-            Attachment.of(upload).blake3 != stated.blake3
-            or member.survivors[party] != stated.blake3
+            Attachment.of(upload).sha256 != stated.sha256
+            or member.survivors[party] != stated.sha256
             or seed_sha256(left.seed, place(study, party, header, label, "seed")) != dealing.seed
         ):
             raise Refused(FailureCode.SUM)

@@ -18,7 +18,6 @@ from federated.aggregation.blind.unreduced import UnreducedSum
 from federated.messages import Attachment, Message, Model, Step, Wire
 from federated.softmax import SoftmaxLearner
 from federated.store import MemoryRunStore
-from security.bulk import blake3_of
 from security.masking import MaskKey, TransportKey
 from security.point_hash import PRIME, PointHash, draw_point
 from tests.federation import Federation
@@ -34,7 +33,7 @@ def believing(monkeypatch: pytest.MonkeyPatch) -> None:
         self._coins[party] = read(Agreement, reply.agreement).coin
 
     def settle(self: Intake) -> list[str]:
-        self.survivors = {party: upload.blake3 for party, (_, upload, _) in sorted(self._uploads.items())}
+        self.survivors = {party: upload.sha256 for party, (_, upload, _) in sorted(self._uploads.items())}
         return []
 
     monkeypatch.setattr(Intake, "take_agreement", take_agreement)
@@ -307,7 +306,7 @@ def adding(monkeypatch: pytest.MonkeyPatch, label: Label, change: Callable[[Term
         for words in terms.values():
             total.add(words)
         attachment = Attachment.of(total.data())
-        stated = read(Sum, statement).model_copy(update={"blake3": attachment.blake3})
+        stated = read(Sum, statement).model_copy(update={"sha256": attachment.sha256})
         return stated.sign(self._notary, self._header, self._label), attachment
 
     monkeypatch.setattr(Adding, "add", add)
@@ -343,7 +342,7 @@ def test_a_sum_that_is_not_the_one_signed_is_refused_before_anything_is_revealed
 def test_a_signed_sum_of_the_wrong_length_is_refused(cloud: Cloud, size: int) -> None:
     def wrong(party: str, body: blind.RevealRequest, attachment: bytes) -> tuple[Wire, bytes]:
         data = attachment + bytes(size) if size > 0 else attachment[:size]
-        stated = read(Sum, body.sum).model_copy(update={"blake3": blake3_of(data)})
+        stated = read(Sum, body.sum).model_copy(update={"sha256": hashlib.sha256(data).digest()})
         header = cloud.header(party, Step.REVEAL)
         return body.model_copy(update={"sum": cloud.sign(stated, "coordinator", header)}), data
 
@@ -357,7 +356,7 @@ def test_different_sums_for_different_members_leave_those_without_a_model_who_go
         if party != EAST:
             return body, attachment
         data = bytes([attachment[0] ^ 8]) + attachment[1:]
-        stated = read(Sum, body.sum).model_copy(update={"blake3": blake3_of(data)})
+        stated = read(Sum, body.sum).model_copy(update={"sha256": hashlib.sha256(data).digest()})
         return body.model_copy(update={"sum": cloud.sign(stated, "coordinator", cloud.header(party, "reveal"))}), data
 
     cloud.asking[Step.REVEAL] = false_for_east
@@ -481,7 +480,7 @@ def test_what_is_changed_about_a_departed_member_is_found(
         if how == "seed":
             left = left.model_copy(update={"seed": bytes(32)})
         elif how == "statement":
-            stated = read(Upload, left.upload).model_copy(update={"blake3": blake3_of(b"")})
+            stated = read(Upload, left.upload).model_copy(update={"sha256": hashlib.sha256(b"").digest()})
             left = left.model_copy(update={"upload": cloud.sign(stated, NORTH, cloud.header(party, Step.APPLY))})
         elif how == "nothing attached":
             attachment = b""

@@ -1,5 +1,6 @@
 """Messages that are replayed, re-ordered, of another run, wrongly signed, too large, or of the wrong shape."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,6 @@ from federated.ledger import FileLedger
 from federated.messages import MAX_MESSAGE_BYTES, Header, Kind, Step, Wire, pack, unpack
 from federated.notary import Notary
 from federated.softmax import SoftmaxLearner
-from security.bulk import blake3_of
 from security.context import Context
 from security.errors import SecurityError, SignatureBroken
 from tests.federation import RUN, Federation, without
@@ -189,7 +189,9 @@ def reshaped(cloud: Cloud, change: Callable[[bytes], tuple[bytes, int]]) -> Hook
         vector, words = change(attachment)
         header = cloud.carried[-1].header
         stated = read(Upload, body.upload)
-        upload = Upload.model_construct(blake3=blake3_of(vector), words=words, base_sha256=stated.base_sha256)
+        upload = Upload.model_construct(
+            sha256=hashlib.sha256(vector).digest(), words=words, base_sha256=stated.base_sha256
+        )
         return body.model_copy(update={"upload": cloud.sign(upload, SOUTH, header)}), vector
 
     return hook

@@ -1,5 +1,6 @@
 """Anybody can add a blind sum's published uploads again; whatever was changed is found, and nothing of it opens."""
 
+import hashlib
 import itertools
 import math
 import shutil
@@ -36,7 +37,6 @@ from federated.aggregation.blind.statements import (
 from federated.board import FileBoard
 from federated.messages import Step
 from federated.throwaway import ThrowAwayKeys
-from security.bulk import blake3_of
 from security.certificates import Trust
 from security.keystream import apply_masks, subtract_multiple
 from security.masking import MaskKey
@@ -131,7 +131,7 @@ def sign_sum(published: Published, folder: Path, low: NDArray[Any], carry: NDArr
     """Publish another sum, properly signed: what a coordinator that lies would do."""
     data = low.tobytes() + carry.tobytes()
     (folder / "sum.vector").write_bytes(data)
-    stated = Sum(blake3=blake3_of(data), survivors=survivors_sha256(record_of(folder).survivors))
+    stated = Sum(sha256=hashlib.sha256(data).digest(), survivors=survivors_sha256(record_of(folder).survivors))
     rewrite(folder, sum=published.sign(folder, COORDINATOR, stated))
 
 
@@ -149,7 +149,7 @@ def test_what_a_round_published_proves_itself(published: Published, label: Label
     assert checked.dropped == ((DROPPED,) if label is Label.UPDATE else ())
     assert (checked.run, checked.round, checked.label, checked.study) == (RUN, 1, label, LEUKEMIA.code)
     assert checked.attempt == published.folder.name
-    assert checked.blake3 == blake3_of((published.folder / label / "sum.vector").read_bytes()).hex()
+    assert checked.sha256 == hashlib.sha256((published.folder / label / "sum.vector").read_bytes()).hexdigest()
     assert checked.words == len(masked(published.folder / label, NORTH)) // (2 if label is Label.FIGURES else 1)
 
 
@@ -162,7 +162,7 @@ def _add_upload(published: Published, folder: Path, party: str, *, words: int, a
     """Publish an upload in a party's name, signed by it, made from the weights of the others'."""
     vector = np.arange(words, dtype="<u4").tobytes()
     base = read(Upload, (folder / f"{NORTH}.statement").read_bytes()).base_sha256
-    upload = Upload(blake3=blake3_of(vector), words=words, base_sha256=base)
+    upload = Upload(sha256=hashlib.sha256(vector).digest(), words=words, base_sha256=base)
     place = {"attempt": attempt} if attempt else {}
     (folder / f"{party}.statement").write_bytes(published.sign(folder, party, upload, **place))
     (folder / f"{party}.vector").write_bytes(vector)
@@ -244,7 +244,7 @@ def _no_sum(_published: Published, folder: Path) -> None:
 
 
 def _sum_over_others(published: Published, folder: Path) -> None:
-    stated = Sum(blake3=blake3_of((folder / "sum.vector").read_bytes()), survivors=bytes(32))
+    stated = Sum(sha256=hashlib.sha256((folder / "sum.vector").read_bytes()).digest(), survivors=bytes(32))
     rewrite(folder, sum=published.sign(folder, COORDINATOR, stated))
 
 
