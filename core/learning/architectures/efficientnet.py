@@ -208,7 +208,8 @@ def grid(input_size: int, point: str) -> tuple[int, int]:
 
 def _shrunk(x: Any, side: int) -> Any:
     factor = -(-x.shape[1] // side)
-    return _layers().AveragePooling2D(factor, padding="same")(x) if factor > 1 else x
+    name = f"shrunk_{x.shape[1]}x{x.shape[3]}"  # a counted name would differ between two exports of one model
+    return _layers().AveragePooling2D(factor, padding="same", name=name)(x) if factor > 1 else x
 
 
 def _scaled(x: Any) -> Any:

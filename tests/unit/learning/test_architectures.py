@@ -68,6 +68,15 @@ def test_a_network_learns_and_is_served_as_it_was_judged(
     np.testing.assert_allclose(served, wanted, atol=100 * TOLERANCE * np.abs(wanted).max())
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_members_export_the_same_bytes_whatever_they_built_before(name: str) -> None:
+    study = replace(LEUKEMIA, input_size=64, orientations=1)
+    model = architectures.build(name, input_size=64, classes=2)
+    shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
+    weights = architectures.initial(name, shapes, np.random.default_rng(0))
+    assert export_litert(weights, name, study) == export_litert(weights, name, study)
+
+
 def test_the_registry_says_which_networks_train_privately_and_others_are_refused_clearly(
     trainer: PrivateTrainer, cells: tuple[np.ndarray, np.ndarray]
 ) -> None:
