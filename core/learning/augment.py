@@ -6,7 +6,7 @@ differ from laboratory to laboratory; a scan has a top, and its grey values mean
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -52,13 +52,15 @@ class Changes:
     sharp: float = 0.5
 
 
-_SMEAR = Changes(
+_CELL = Changes(
     degrees=180, zoom=0.30, shift=0.05, flips_across=True, flips_down=True, stain=0.35, lamp=0.12, contrast=0.20
 )
 """Wide, since the next laboratory stains, lights and frames otherwise."""
+_FIELD = replace(_CELL, zoom=0.12, stain=0.15, lamp=0.06, contrast=0.10)
+"""Narrower: in a field as a whole the stain is half of what there is to see."""
 CHANGES = {
-    Subject.CELL: _SMEAR,
-    Subject.FIELD: _SMEAR,
+    Subject.CELL: _CELL,
+    Subject.FIELD: _FIELD,
     # Labels of the scans here do not depend on the side of the body; up and down stay what they are.
     Subject.SCAN: Changes(degrees=8, zoom=0.08, shift=0.04, flips_across=True, flips_down=False, contrast=0.20),
 }
