@@ -54,7 +54,10 @@ class Recipe:
 
 RECIPES = {
     "leukemia": Recipe(rounds=6, training=TrainingOptions(epochs=3, averaging=0.98), synthetic=800),
-    "leukemia_subtypes": Recipe(rounds=8, training=TrainingOptions(epochs=5, averaging=0.9)),
+    "leukemia_subtypes": Recipe(
+        rounds=8,
+        training=TrainingOptions(epochs=5, learning_rate=4e-3, label_smoothing=0.02, augment=False, averaging=0.98),
+    ),
     "multimodal": Recipe(
         rounds=6,
         training=TrainingOptions(epochs=3, learning_rate=1e-3, dropout=0.3, label_smoothing=0.03, averaging=0.98),

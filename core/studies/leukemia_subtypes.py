@@ -43,5 +43,5 @@ STUDY = Study(
     ),
     input_size=128,
     min_side=96,
-    orientations=8,
+    architecture="efficientnet-lite0-shallow",
 )

@@ -59,6 +59,7 @@ class Architecture:
 
 _LITE0_TOP = Trunk(cut="top")
 _LITE0_BLOCK14 = Trunk(cut="block14")
+_LITE0_SHALLOW = Trunk(cut="block10", taps=("block2", "block4", "block7"))
 _LITE0_DEPTHS = Trunk(cut="block14", taps=("block7", "block10"))
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -90,6 +91,12 @@ ARCHITECTURES: dict[str, Architecture] = {
         purpose="ImageNet features of three depths; only block 15 and the head are trained, 0.61 million weights",
         builder=efficientnet.upper_builder(_LITE0_DEPTHS, last="block15"),
         trunk=_LITE0_DEPTHS,
+        jit=False,
+    ),
+    "efficientnet-lite0-shallow": Architecture(
+        purpose="ImageNet features up to block 10 under one mixing layer: 34,000 weights, for textures and stains",
+        builder=efficientnet.upper_builder(_LITE0_SHALLOW, last="block10", width=128),
+        trunk=_LITE0_SHALLOW,
         jit=False,
     ),
     "efficientnet-lite0-linear": Architecture(
