@@ -21,6 +21,7 @@ A way that the data do not allow is left out and named. One run is one split; `-
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,7 @@ import typer
 
 from benchmarks.cross_validation import KEYS, of_fold, plain
 from benchmarks.held_out import Images, Rule, centralised, federated
+from benchmarks.shipped_model import RECIPES
 from core.errors import DatasetRefused
 from core.imaging.datasets import (
     Assignment,
@@ -55,8 +57,8 @@ HOSPITALS = 4
 def main(  # noqa: PLR0917 - typer makes them options
     data: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder with index.csv.")],
     study_name: Annotated[str, typer.Option("--study")] = "leukemia",
-    rounds: Annotated[int, typer.Option(min=1)] = 6,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of a round.")] = 3,
+    rounds: Annotated[int, typer.Option(help="0 for the shipped model's.")] = 0,
+    epochs: Annotated[int, typer.Option(help="Epochs of a round; 0 for the shipped model's.")] = 0,
     alpha: Annotated[float, typer.Option(help="Of the Dirichlet way; small values differ more.")] = 0.3,
     noise: Annotated[float, typer.Option(help="Noise multiplier of the private way.")] = 1.0,
     only: Annotated[list[str] | None, typer.Option(help="Only these ways.")] = None,
@@ -71,7 +73,9 @@ def main(  # noqa: PLR0917 - typer makes them options
     parts = split_by_patient(records, seed=seed)
     training, validation, test = (images.of(parts[part]) for part in Part)
     trainer = PrivateTrainer(study.architecture, study)
-    options = TrainingOptions(epochs=epochs, averaging=0.98)
+    recipe = RECIPES[study_name]
+    options = replace(recipe.training, epochs=epochs or recipe.training.epochs)
+    rounds = rounds or recipe.rounds
     privacy = PrivacyOptions(noise_multiplier=noise)
 
     def private(weights: Weights, own: Images, local: TrainingOptions) -> Weights:
@@ -103,7 +107,7 @@ def main(  # noqa: PLR0917 - typer makes them options
             federated(trainer, shares("patients"), options, rounds=rounds, seed=seed, fit=private)
         ]
     result: dict[str, Any] = {"study": study_name, "seed": seed, "test_images": len(test), "ways": {}, "left_out": {}}
-    result["epsilon"] = epsilon_by_round(privacy, epochs=epochs, rounds=rounds)[-1]
+    result["epsilon"] = epsilon_by_round(privacy, epochs=options.epochs, rounds=rounds)[-1]
     for name in only or ways:
         try:
             made = ways[name]()

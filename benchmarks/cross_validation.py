@@ -5,8 +5,9 @@
 What is measured, fixed before the code. The patients of a study are dealt to `--folds` folds, alike in their share of
 positives and in images. For each fold the other folds' patients are divided 85/15 by patient into training and
 validation. Two networks of the same architecture, epochs and first weights are trained on the training part: in one
-place, and by federated averaging over four hospitals that hold whole patients. The validation part gives calibration
-and threshold (as in a run: the highest balanced accuracy); the fold is judged with them. Reported, for each way:
+place, and by federated averaging over four hospitals that hold whole patients. Epochs and options are those of the
+shipped model (`benchmarks.shipped_model`), without drawn cells. The validation part gives calibration and threshold
+(as in a run: the highest balanced accuracy); the fold is judged with them. Reported, for each way:
 
 - *by fold*: AUC, balanced accuracy and expected calibration error of each fold, and their means;
 - *pooled*: the figures of docs/results.md over all judged images, with 95 % intervals over patients;
@@ -29,6 +30,7 @@ import typer
 from numpy.typing import NDArray
 
 from benchmarks.held_out import Images, Rule, centralised, federated, joined
+from benchmarks.shipped_model import RECIPES
 from core.evaluation.colour_baseline import colours, judged_by_colour
 from core.imaging.datasets import Part, Record, assign_to_hospitals, load_arrays, read_index, split_by_patient
 from core.imaging.decode import decode_upload
@@ -36,7 +38,7 @@ from core.imaging.index import COLUMNS
 from core.imaging.preprocess import preprocess
 from core.imaging.splits import by_share, patients_of
 from core.learning.metrics import Figure, Judged, figures
-from core.learning.training import Trainer, TrainingOptions
+from core.learning.training import Trainer
 from core.studies import STUDIES, Study
 
 HOSPITALS = 4
@@ -87,8 +89,8 @@ def main(  # noqa: PLR0917 - typer makes them options
     way: Annotated[list[str] | None, typer.Option(help="centralised, federated; both by default.")] = None,
     architecture: Annotated[str, typer.Option(help="The study's own by default.")] = "",
     input_size: Annotated[int, typer.Option(help="0 for the study's own.")] = 0,
-    rounds: Annotated[int, typer.Option(help="Rounds of federated averaging.")] = 6,
-    epochs: Annotated[int, typer.Option(help="Epochs of a round; in one place rounds times as many.")] = 3,
+    rounds: Annotated[int, typer.Option(help="Rounds of federated averaging; 0 for the shipped model's.")] = 0,
+    epochs: Annotated[int, typer.Option(help="Epochs of a round, in one place rounds times as many; 0 likewise.")] = 0,
     json_file: Annotated[Path | None, typer.Option("--json")] = None,
 ) -> None:
     """Train and judge every fold, and print what came out."""
@@ -100,7 +102,9 @@ def main(  # noqa: PLR0917 - typer makes them options
     features = np.array([colours(pixels) for pixels in images.pixels])
     others = external_pixels(external, study, tuple(external_label or NORMAL_CELLS)) if external else None
     trainer = Trainer(architecture or study.architecture, study)
-    options = TrainingOptions(epochs=epochs, averaging=0.98)
+    recipe = RECIPES[study_name]
+    options = replace(recipe.training, epochs=epochs or recipe.training.epochs)
+    rounds = rounds or recipe.rounds
     ways = way or ["centralised", "federated"]
     judged: dict[str, list[Judged]] = {name: [] for name in (*ways, "colour alone")}
     result: dict[str, Any] = {"study": study_name, "folds": [], "architecture": architecture or study.architecture}
