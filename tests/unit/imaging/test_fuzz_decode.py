@@ -1,17 +1,23 @@
 """Damaged and hostile files against the decoder, a few hundred of them; the benchmark does ten thousand."""
 
-import numpy as np
-import pytest
+import json
+import subprocess
+import sys
+from pathlib import Path
 
-from benchmarks.fuzz_decode import PEAK_MB, files, run, summary
+import numpy as np
+
+from benchmarks.fuzz_decode import PEAK_MB, files
 from benchmarks.fuzz_mutations import mutated
 from benchmarks.fuzz_seeds import sound_files
 from core.imaging.decode import ImageFormat, decode_upload
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-def test_no_damaged_file_breaks_the_decoder() -> None:
-    figures = summary(run(seed=1, count=300))
+def test_no_damaged_file_breaks_the_decoder(tmp_path: Path) -> None:
+    found = tmp_path / "found.json"
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.fuzz_decode", "--seed", "1", "--count", "300"]
+    subprocess.run([*command, "--json", str(found)], check=False, timeout=600, capture_output=True)
+    figures = json.loads(found.read_text())
     assert figures["files"] == 300
     assert figures["failed"] == []
     assert figures["over_memory"] == []
