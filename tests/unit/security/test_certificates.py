@@ -60,13 +60,13 @@ def test_a_certificate_that_the_authority_has_named_needs_no_issuer_but_holds_fo
     named = impostor["north.training"].signing_certificate
     trust = replace(world.trust, named={named.sha256: "north.training"})
     assert trust.check(named, party="north.training", use=KeyUse.SIGN, at=NOW) == named
-    for changes, reason in (
-        ({"party": "app"}, "'app' expected"),
-        ({"use": KeyUse.SEAL}, "'seal' expected"),
-        ({"at": NOW + timedelta(days=366)}, "not valid"),
+    for party, use, at, reason in (
+        ("app", KeyUse.SIGN, NOW, "'app' expected"),
+        ("north.training", KeyUse.SEAL, NOW, "'seal' expected"),
+        ("north.training", KeyUse.SIGN, NOW + timedelta(days=366), "not valid"),
     ):
         with pytest.raises(CertificateRefused, match=reason):
-            trust.check(named, **{"party": "north.training", "use": KeyUse.SIGN, "at": NOW} | changes)
+            trust.check(named, party=party, use=use, at=at)
     for other in (impostor["app"].signing_certificate, impostor["north.training"].sealing_certificate):
         with pytest.raises(CertificateRefused, match="not issued"):
             trust.check(other, party=None, use=other.key_use, at=NOW)

@@ -206,6 +206,6 @@ def test_vectors_of_several_lengths_or_types_are_not_walked_together() -> None:
         with pytest.raises(ValueError, match="one length and type"):
             list(masked_blocks(vectors))
     with pytest.raises(ValueError, match="vector of uint32 or uint64"):
-        list(masked_blocks([Masked(np.zeros(3))]))
+        list(masked_blocks([Masked(np.zeros(3))]))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="32 bytes"):
         list(masked_blocks([Masked(one, [bytes(31)])]))
