@@ -14,6 +14,7 @@ MAX_ENTRIES = 200_000
 MAX_UNPACKED = 4 * 2**30
 MAX_RATIO = 100  # unpacked over packed; pictures are compressed already and stay near 1
 _LEFTOVERS = {"Thumbs.db", "desktop.ini"}
+# NotImplementedError is what zipfile raises for a compression or encryption that it does not know.
 _DAMAGE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, lzma.LZMAError, EOFError, ValueError)
 
 
