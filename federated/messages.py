@@ -63,6 +63,13 @@ class Step(StrEnum):
     OPEN = "open"
 
 
+PROVED_LATER = frozenset({Step.REVEAL, Step.FIGURES_REVEAL})
+"""Steps whose attachment, a sum, the receiver holds while a point is drawn and then proves by its hash there.
+
+Its SHA-256 would prove less, and so is not computed again (docs/blind.md, "Whose word a node takes").
+"""
+
+
 class Kind(StrEnum):
     """What a message is."""
 
@@ -261,7 +268,10 @@ W = TypeVar("W", bound=Wire)
 
 
 class Message(BaseModel):
-    """A verified message: its header, its briefing, its body, still as bytes, and its attachment with its hash."""
+    """A verified message: its header, its briefing, its body, still as bytes, and its attachment with its signed hash.
+
+    The attachment has that hash, but for requests of a step in `PROVED_LATER`, where its receiver must prove it.
+    """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
@@ -338,9 +348,12 @@ def unpack(data: bytes, *, notary: Notary) -> Message:
         signed = decode(notary.verify(envelope, context))
     except ValueError:
         raise Refused(FailureCode.MESSAGE) from None
-    attachment = reader.rest()
-    with notary.watch.measuring(Task.CRYPTOGRAPHY):
-        hashed = hashlib.sha256(attachment).digest()
-    if not isinstance(signed, list) or len(signed) != _BODY_FIELDS or signed[1] != hashed:
+    if not isinstance(signed, list) or len(signed) != _BODY_FIELDS or not isinstance(signed[1], bytes):
         raise Refused(FailureCode.MESSAGE)
-    return Message(header=header, briefing=briefing, body=signed[0], attachment=attachment, attachment_sha256=hashed)
+    body, sha256 = signed
+    attachment = reader.rest()
+    if header.kind != Kind.REQUEST or header.step not in PROVED_LATER:
+        with notary.watch.measuring(Task.CRYPTOGRAPHY):
+            if hashlib.sha256(attachment).digest() != sha256:
+                raise Refused(FailureCode.MESSAGE)
+    return Message(header=header, briefing=briefing, body=body, attachment=attachment, attachment_sha256=sha256)

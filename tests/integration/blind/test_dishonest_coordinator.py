@@ -338,6 +338,23 @@ def test_a_sum_that_is_not_the_one_signed_is_refused_before_anything_is_revealed
     assert not cloud.replies(Step.REVEAL)
 
 
+def test_a_sum_that_was_changed_behind_its_letters_signature_is_refused_before_it_is_applied(cloud: Cloud) -> None:
+    """Of a sum no node computes the SHA-256: it holds the vector while the point is drawn, and hashes it there."""
+    honest = cloud._carry
+
+    def carry(party: str, letter: bytes) -> bytes | None:
+        message = cloud.unpacked(letter, party)
+        if party == EAST and message.header.step == Step.REVEAL:
+            place = len(letter) - len(message.attachment)
+            letter = letter[:place] + bytes([letter[place] ^ 8]) + letter[place + 1 :]
+        return honest(party, letter)
+
+    cloud._carry = carry  # type: ignore[method-assign]
+    assert cloud.play() == "finished"
+    assert EAST in cloud.replies(Step.REVEAL)
+    assert cloud.refusals(Step.APPLY) == {EAST: "sum"}
+
+
 @pytest.mark.parametrize("size", [-4, 4])
 def test_a_signed_sum_of_the_wrong_length_is_refused(cloud: Cloud, size: int) -> None:
     def wrong(party: str, body: blind.RevealRequest, attachment: bytes) -> tuple[Wire, bytes]:
