@@ -2,7 +2,7 @@
 
 import mmap
 import shutil
-from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -62,7 +62,7 @@ class FileBoard:
     def publish(self, party: str, statement: bytes, vector: memoryview) -> None:
         """See `Board.publish`."""
         (self._folder / (party + STATEMENT)).write_bytes(statement)
-        (self._folder / (party + VECTOR)).write_bytes(vector)
+        _overwrite(self._folder / (party + VECTOR), vector)
         if vector.nbytes <= self._left:
             self._left -= vector.nbytes
             self._kept[party] = vector
@@ -77,19 +77,46 @@ class FileBoard:
 
     def close(self, record: bytes, total: memoryview) -> None:
         """See `Board.close`."""
-        (self._folder / SUM).write_bytes(total)
+        _overwrite(self._folder / SUM, total)
+        for left in self._folder.glob("*" + VECTOR):
+            if left.name != SUM and not left.with_suffix(STATEMENT).exists():
+                left.unlink()  # of the attempt whose files these were, by a party that uploaded nothing this time
         (self._folder / RECORD).write_bytes(record)
 
 
-def keep_only(folder: Path, attempts: Collection[str]) -> None:
-    """Delete what was published of a run's other attempts; what cannot be deleted waits for the next time.
+def file_board(folder: Path, attempt: str, name: str, *, last: str) -> FileBoard:
+    """Return the board of a sum of a run's attempt; of other attempts than the `last` finished one nothing stays.
+
+    The files of an attempt that goes are this one's from now on and are overwritten in place: a file's new pages cost
+    a multiple of the bytes that are written to them. What cannot be deleted waits for the next time.
 
     Args:
         folder: the run's, with one folder for each attempt.
-        attempts: whose folders stay.
+        attempt: the attempt in hand.
+        name: of its sum.
+        last: id of the attempt that finished last; empty if there is none.
     """
-    for attempt in published_attempts(folder) - set(attempts):
-        shutil.rmtree(folder / attempt, ignore_errors=True)
+    leaving = sorted(published_attempts(folder) - {attempt, last})
+    if leaving and not (folder / attempt).exists():
+        with suppress(OSError):
+            _empty(folder / leaving[0]).rename(folder / attempt)
+    for other in leaving:
+        shutil.rmtree(folder / other, ignore_errors=True)
+    return FileBoard(folder / attempt / name)
+
+
+def _empty(folder: Path) -> Path:
+    """Delete all but the vectors, records first: what has none counts for nothing."""
+    for path in sorted(folder.rglob("*"), key=lambda path: path.name != RECORD):
+        if path.is_file() and path.suffix != VECTOR:
+            path.unlink()
+    return folder
+
+
+def _overwrite(path: Path, data: memoryview) -> None:
+    with path.open("r+b" if path.exists() else "wb") as file:
+        file.write(data)
+        file.truncate()
 
 
 def published_attempts(folder: Path) -> set[str]:

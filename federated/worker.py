@@ -34,7 +34,7 @@ from core.studies import STUDIES_BY_CODE, Study
 from db.engine import make_engine, read_scope
 from db.models import Run
 from federated.answering import Answering
-from federated.board import FileBoard, keep_only, published_attempts
+from federated.board import FileBoard, file_board, published_attempts
 from federated.coordinator import Coordinator
 from federated.dbstore import DbDirectory, DbRunStore, Lease, Office, Progress, Switches, claim_run
 from federated.hosting import DatasetFile, Hosting
@@ -214,9 +214,8 @@ class Worker:
     def _board(self, run: str, store: DbRunStore, attempt: str, name: str) -> FileBoard:
         """Where a sum's uploads are published: anybody may read them. Of a run, the last finished round's stay."""
         folder = self._settings.data_dir / "published" / run
-        others = published_attempts(folder) - {attempt}
-        keep_only(folder, {attempt, store.last_finished(others)})
-        return FileBoard(folder / attempt / name)
+        last = store.last_finished(published_attempts(folder) - {attempt})
+        return file_board(folder, attempt, name, last=last)
 
     def _learner(self, architecture: str, study: Study) -> Learner:
         key = (architecture, study.code)

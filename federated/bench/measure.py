@@ -1,9 +1,10 @@
 """What one round costs: ``python -m federated bench``. Real parties and messages, vectors instead of training.
 
-What is measured: round 2 of a run, from its first message to the sealed checkpoint, with keys, orders and certificates
-as in a real run; round 1 warms up. Every node is an object with its own keys; nodes live in processes of their own, so
-that the coordinator's memory is the coordinator's. Ledgers are in memory, and so are the published uploads of a round
-of up to 32 Mi parameters over all nodes; those of a larger one are written to files and read back. Definitions:
+What is measured: round 3 of a run, from its first message to the sealed checkpoint, with keys, orders and certificates
+as in a real run; the rounds before warm up, and leave files to be overwritten as a worker's do (`federated.board`).
+Every node is an object with its own keys; nodes live in processes of their own, so that the coordinator's memory is the
+coordinator's. Ledgers are in memory, and so are the published uploads of a round of up to 32 Mi parameters over all
+nodes; those of a larger one are written to files and read back. Definitions:
 
 - seconds are by the clock; with one process a node and the coordinator never work at the same time. A busy machine
   makes them longer. No party uses more than one thread where `OMP_NUM_THREADS=1`.
@@ -55,7 +56,7 @@ from federated.aggregation.enclave import AggregationEnclave
 from federated.answering import Answering
 from federated.bench.learner import BenchLearner
 from federated.bench.machines import Machines, Processes
-from federated.board import FileBoard, MemoryBoard
+from federated.board import MemoryBoard, file_board
 from federated.coordinator import Coordinator
 from federated.ledger import MemoryLedger
 from federated.memory import keep_large_buffers
@@ -66,7 +67,7 @@ from federated.store import Event, MemoryRunStore
 from federated.throwaway import ThrowAwayKeys
 from federated.timing import Stopwatch
 
-MEASURED = 2
+MEASURED = 3
 """The round that is measured."""
 IN_MEMORY = 32 * 2**20
 """Up to so many parameters over all nodes, published uploads stay in memory."""
@@ -82,14 +83,18 @@ class _Finished(Exception):
 
 
 class _Store(MemoryRunStore):
-    """Ends the run when the measured round is stored; keeps the newest model only."""
+    """Ends the run when the measured round is stored; a worker's rounds lie in the database, not in its memory."""
+
+    last = ""
 
     def finish_round(self, attempt: str, model: GlobalModel, event: Event) -> None:
         """See `RunStore.finish_round`."""
         super().finish_round(attempt, model, event)
-        del self.models[:-1]  # a worker's lie in the database, not in its memory
+        self.last = attempt
+        del self.models[:-1]
         if model.round == MEASURED:
             raise _Finished
+        self.events.clear()
 
 
 def bench(*, nodes: int, parameters: int, mode: AggregationMode, processes: int) -> dict[str, Any]:
@@ -130,7 +135,7 @@ def bench(*, nodes: int, parameters: int, mode: AggregationMode, processes: int)
         members = [keys.certificate(party) for party in options.parties]
         order = sign_order(options.naming(keys.board.signing.values()), run=run, signer=authority)
         group = seal_group_key(run, study=LEUKEMIA.code, signer=authority, members=members)
-        in_memory = nodes * parameters <= IN_MEMORY
+        in_memory, published = nodes * parameters <= IN_MEMORY, Path(folder) / "published"
         with Processes(parties, processes, measured=MEASURED) as machines:
             parties.clear()
             store = _Store(clock=clock, listener=machines.note)
@@ -142,7 +147,9 @@ def bench(*, nodes: int, parameters: int, mode: AggregationMode, processes: int)
                 store=store,
                 directory=keys.board,
                 group=group,
-                boards=lambda attempt, name: MemoryBoard() if in_memory else FileBoard(Path(folder) / attempt / name),
+                boards=lambda attempt, name: (
+                    MemoryBoard() if in_memory else file_board(published, attempt, name, last=store.last)
+                ),
             )
             try:
                 ending = play.play()

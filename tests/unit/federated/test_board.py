@@ -2,22 +2,49 @@
 
 from pathlib import Path
 
-from federated.board import FileBoard, keep_only, published_attempts
+from federated.board import FileBoard, file_board, published_attempts
+
+EAST, NORTH = "east.training", "north.training"
 
 
-def test_only_the_named_attempts_stay(tmp_path: Path) -> None:
-    for attempt in ("first", "second", "third"):
-        for name in ("update", "figures"):
-            FileBoard(tmp_path / attempt / name).publish("north.training", b"statement", memoryview(b"vector"))
-    keep_only(tmp_path, {"third", "first", "fourth"})
-    assert published_attempts(tmp_path) == {"first", "third"}
-    assert (tmp_path / "first" / "update" / "north.training.vector").read_bytes() == b"vector"
+def publish(run: Path, attempt: str, *, last: str = "", **vectors: bytes) -> FileBoard:
+    board = file_board(run, attempt, "update", last=last)
+    for party, vector in vectors.items():
+        board.publish(f"{party}.training", f"{party} in {attempt}".encode(), memoryview(vector))
+    return board
 
 
-def test_a_run_that_published_nothing_has_nothing_to_delete(tmp_path: Path) -> None:
-    keep_only(tmp_path / "run", {"first"})
-    assert published_attempts(tmp_path / "run") == set()
-    assert not (tmp_path / "run").exists()
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_last_finished_attempt_and_the_one_in_hand_stay(tmp_path: Path) -> None:
+    for attempt, last in (("first", ""), ("second", "first"), ("third", "first"), ("fourth", "first")):
+        publish(tmp_path, attempt, last=last, north=attempt.encode())
+    assert published_attempts(tmp_path) == {"first", "fourth"}
+    assert files(tmp_path / "first" / "update")[f"{NORTH}.vector"] == b"first"
+
+
+def test_an_attempt_that_goes_leaves_its_files_and_nothing_of_what_they_said(tmp_path: Path) -> None:
+    publish(tmp_path, "first", east=b"longer than the other", north=b"gone").close(b"record", memoryview(b"a sum"))
+    place = (tmp_path / "first" / "update" / f"{EAST}.vector").stat().st_ino
+    board = publish(tmp_path, "second", east=b"short")
+    folder = tmp_path / "second" / "update"
+    assert (folder / f"{EAST}.vector").stat().st_ino == place
+    assert not {"record.cbor", f"{NORTH}.statement"} & set(files(folder))
+    board.close(b"new record", memoryview(b"sum"))
+    assert files(folder) == {
+        f"{EAST}.statement": b"east in second",
+        f"{EAST}.vector": b"short",
+        "sum.vector": b"sum",
+        "record.cbor": b"new record",
+    }
+
+
+def test_the_second_sum_of_an_attempt_takes_nothing_from_the_first(tmp_path: Path) -> None:
+    publish(tmp_path, "first", north=b"vector")
+    file_board(tmp_path, "first", "figures", last="").publish(NORTH, b"", memoryview(b"figures"))
+    assert files(tmp_path / "first" / "update")[f"{NORTH}.vector"] == b"vector"
 
 
 def test_a_board_that_keeps_little_in_memory_reads_vectors_back(tmp_path: Path) -> None:
