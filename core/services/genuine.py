@@ -2,6 +2,8 @@
 
 `stamp` writes it, `is_genuine` checks it, `change` does both, so that a row that was changed from outside is never
 confirmed. An older state of a row that somebody kept still holds.
+
+A field that came with a later revision counts where it is set, so that the rows of before keep their MAC.
 """
 
 from datetime import datetime
@@ -9,9 +11,9 @@ from typing import Any, TypeVar
 
 from core.errors import RecordDamaged
 from core.services.app import App
-from db.models import Case, LoginCode, User, UserSession
+from db.models import Case, LoginCode, RecoveryCode, SecondFactor, User, UserSession
 
-Vouched = User | UserSession | LoginCode | Case
+Vouched = User | UserSession | LoginCode | Case | SecondFactor | RecoveryCode
 _Row = TypeVar("_Row", bound=Vouched)
 
 _FIELDS: dict[type[Vouched], tuple[str, ...]] = {
@@ -19,7 +21,10 @@ _FIELDS: dict[type[Vouched], tuple[str, ...]] = {
     UserSession: ("token_hash", "user_id", "expires_at"),
     LoginCode: ("code_hash", "user_id", "expires_at"),
     Case: ("id", "patient_id", "study_code", "hospital_id", "fallback_hospital_id", "answered_by_hospital_id"),
+    SecondFactor: ("user_id", "secret", "last_step", "confirmed_at"),
+    RecoveryCode: ("code_hash", "user_id"),
 }
+_LATER: dict[type[Vouched], tuple[str, ...]] = {User: ("second_factor",), UserSession: ("stepped_up_until",)}
 
 
 def stamp(app: App, row: _Row) -> _Row:
@@ -51,7 +56,8 @@ def _kind(row: Vouched) -> str:
 
 
 def _values(row: Vouched) -> dict[str, Any]:
-    return {name: _plain(getattr(row, name)) for name in _FIELDS[type(row)]}
+    later = [name for name in _LATER.get(type(row), ()) if getattr(row, name)]
+    return {name: _plain(getattr(row, name)) for name in (*_FIELDS[type(row)], *later)}
 
 
 def _plain(value: Any) -> Any:

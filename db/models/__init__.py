@@ -1,6 +1,17 @@
 """All tables. Importing this package registers every table with SQLModel's metadata."""
 
-from db.models.accounts import Consent, ConsentPurpose, LoginCode, Role, SignInFailures, User, UserSession
+from db.models.accounts import (
+    Consent,
+    ConsentPurpose,
+    LoginCode,
+    RateLimit,
+    RecoveryCode,
+    Role,
+    SecondFactor,
+    SignInFailures,
+    User,
+    UserSession,
+)
 from db.models.audit import AuditEntry, AuditHead
 from db.models.blobs import Blob, BlobPart
 from db.models.clinic import Appointment, AppointmentStatus, Case, CaseImage, CaseMessage, CaseReview, CaseStatus, Slot
@@ -39,6 +50,8 @@ __all__ = [
     "Hospital",
     "LoginCode",
     "Provenance",
+    "RateLimit",
+    "RecoveryCode",
     "RevocationList",
     "Role",
     "Run",
@@ -47,6 +60,7 @@ __all__ = [
     "RunMember",
     "RunStatus",
     "RunWish",
+    "SecondFactor",
     "SignInFailures",
     "Slot",
     "User",

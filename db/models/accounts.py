@@ -41,8 +41,43 @@ class User(SQLModel, table=True):
     hospital_id: str | None = Field(default=None, foreign_key="hospital.id", max_length=32, index=True)
     is_demo: bool = False
     is_active: bool = True
+    second_factor: bool = False
     created_at: datetime = Field(sa_type=UtcDateTime)
     mac: str = Field(default="", max_length=64)
+
+
+class SecondFactor(SQLModel, table=True):
+    """The secret that an account shares with an authenticator, sealed; it counts once a code has confirmed it.
+
+    `last_step` is the time step of the last code that counted: no code of that step or before it counts again.
+    """
+
+    __tablename__ = "second_factor"
+
+    user_id: str = Field(primary_key=True, foreign_key="user_account.id", max_length=32)
+    secret: bytes = Field(sa_column=Column(blob_column_type(), nullable=False))
+    last_step: int = 0
+    confirmed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    mac: str = Field(default="", max_length=64)
+
+
+class RecoveryCode(SQLModel, table=True):
+    """A code that stands in once for the authenticator, as a keyed hash; the row is deleted when it is used."""
+
+    __tablename__ = "recovery_code"
+
+    code_hash: str = Field(primary_key=True, max_length=64)
+    user_id: str = Field(foreign_key="user_account.id", max_length=32, index=True)
+    mac: str = Field(default="", max_length=64)
+
+
+class RateLimit(SQLModel, table=True):
+    """How far ahead of the clock somebody's allowance is spent; `subject_mac` is a keyed hash of limit and subject."""
+
+    __tablename__ = "rate_limit"
+
+    subject_mac: str = Field(primary_key=True, max_length=64)
+    spent_until: datetime = Field(sa_type=UtcDateTime, index=True)
 
 
 class SignInFailures(SQLModel, table=True):
@@ -72,7 +107,10 @@ class LoginCode(SQLModel, table=True):
 
 
 class UserSession(SQLModel, table=True):
-    """One signed-in browser; the cookie's token is stored as a keyed hash only."""
+    """One signed-in browser; the cookie's token is stored as a keyed hash only.
+
+    `stepped_up_until` is how long a code of the second factor, entered in this browser, still counts.
+    """
 
     __tablename__ = "user_session"
 
@@ -81,6 +119,7 @@ class UserSession(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
     expires_at: datetime = Field(sa_type=UtcDateTime)
     revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    stepped_up_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
     mac: str = Field(default="", max_length=64)
 
 
