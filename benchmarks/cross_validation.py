@@ -15,7 +15,8 @@ shipped model (`benchmarks.shipped_model`), without drawn cells. The validation 
 - *external*: share of the images of `--external` that each fold's rule does not call positive, all of which are normal
   (labels `--external-label`), mean over the folds; none of them is trained or calibrated on.
 
-One run of `--seeds` 1 is one deal of folds and one draw of first weights. Folds are written to `--json` as they end.
+One run of `--seeds` 1 is one deal of folds and one draw of first weights. Folds are written to `--json` as they end,
+their answers to a file beside it; the same command later goes on with the folds that are missing there.
 Keras trains on any backend (``KERAS_BACKEND=jax`` for a GPU).
 """
 
@@ -67,6 +68,58 @@ def external_pixels(folder: Path, study: Study, labels: tuple[str, ...]) -> NDAr
     return np.stack([preprocess(pixels, study.input_size, study.preprocessing) for pixels in decoded])
 
 
+class Finished:
+    """What is known of finished folds: figures and answers, kept in two files beside each other."""
+
+    def __init__(self, file: Path | None, made_with: dict[str, Any]) -> None:
+        """Read what an earlier run left, if there is something; ValueError if it was made with other settings."""
+        self._file = file
+        self.result: dict[str, Any] = {**made_with, "folds": []}
+        self._arrays: dict[str, NDArray[Any]] = {}
+        if file is not None and file.exists():
+            self.result = json.loads(file.read_text(encoding="utf-8"))
+            if {key: self.result.get(key) for key in made_with} != made_with:
+                raise ValueError(f"{file} was made with other settings")
+            with np.load(file.with_suffix(".npz")) as kept:
+                self._arrays = dict(kept)
+
+    def has(self, seed: int, fold: int) -> bool:
+        """Whether a fold is there."""
+        return any((entry["seed"], entry["fold"]) == (seed, fold) for entry in self.result["folds"])
+
+    def add(self, entry: dict[str, Any], judged: dict[str, Judged], study: Study) -> None:
+        """Add a fold, form means and pooled figures anew, and write."""
+        self.result["folds"].append(entry)
+        for way, own in judged.items():
+            place = f"{entry['seed']}/{entry['fold']}/{way}"
+            self._arrays |= {f"{place}/labels": own.labels, f"{place}/predicted": own.predicted}
+            self._arrays |= {f"{place}/probabilities": own.probabilities, f"{place}/patients": np.array(own.patients)}
+        folds = self.result["folds"]
+        self.result["mean"] = {
+            way: {key: float(np.mean([fold[way][key] for fold in folds])) for key in entry[way]} for way in judged
+        }
+        self.result["pooled"] = {
+            way: plain(figures(joined([self._judged(fold, way) for fold in folds]), study, alarm_rate=1.0))
+            for way in judged
+        }
+        if self._file is not None:
+            np.savez(self._file.with_suffix(".npz"), **self._arrays)  # type: ignore[arg-type]  # names, not options
+            self._file.write_text(json.dumps(self.result, indent=1), encoding="utf-8")
+
+    def _judged(self, fold: dict[str, Any], way: str) -> Judged:
+        place = f"{fold['seed']}/{fold['fold']}/{way}"
+        labels, predicted, probabilities, patients = (
+            self._arrays[f"{place}/{name}"] for name in ("labels", "predicted", "probabilities", "patients")
+        )
+        return Judged(
+            labels=labels,
+            predicted=predicted,
+            probabilities=probabilities,
+            alarming=np.zeros(len(labels), bool),
+            patients=tuple(patients.tolist()),
+        )
+
+
 def of_fold(judged: Judged, study: Study) -> dict[str, float]:
     """Return the figures of one fold, without intervals."""
     found = figures(judged, study, alarm_rate=1.0, replicates=1)
@@ -106,17 +159,30 @@ def main(  # noqa: PLR0917 - typer makes them options
     options = replace(recipe.training, epochs=epochs or recipe.training.epochs)
     rounds = rounds or recipe.rounds
     ways = way or ["centralised", "federated"]
-    judged: dict[str, list[Judged]] = {name: [] for name in (*ways, "colour alone")}
-    result: dict[str, Any] = {"study": study_name, "folds": [], "architecture": architecture or study.architecture}
+    finished = Finished(
+        json_file,
+        {
+            "study": study_name,
+            "architecture": architecture or study.architecture,
+            "input_size": study.input_size,
+            "rounds": rounds,
+            "epochs": options.epochs,
+            "of": folds,
+            "ways": ways,
+        },
+    )
     for seed in range(seeds):
         dealt = folds_of(records, folds, seed)
         for number in only or range(folds):
+            if finished.has(seed, number):
+                continue
             rest = [record for other, fold in enumerate(dealt) if other != number for record in fold]
             parts = split_by_patient(rest, fractions=SHARES, seed=seed)
             training, validation, test = (
                 images.of(part) for part in (parts[Part.TRAINING], parts[Part.VALIDATION], dealt[number])
             )
             entry: dict[str, Any] = {"seed": seed, "fold": number, "patients": len(set(test.patients))}
+            judged: dict[str, Judged] = {}
             for name in ways:
                 begun = time.perf_counter()
                 if name == "centralised":
@@ -126,8 +192,8 @@ def main(  # noqa: PLR0917 - typer makes them options
                     places = [images.of(group) for group in groups]
                     weights = federated(trainer, places, options, rounds=rounds, seed=seed)
                 rule = Rule.chosen_on(trainer, weights, validation)
-                judged[name].append(rule.judged(test))
-                entry[name] = of_fold(judged[name][-1], study)
+                judged[name] = rule.judged(test)
+                entry[name] = of_fold(judged[name], study)
                 if others is not None:
                     entry[name]["external_specificity"] = float((~rule.positive(rule.probabilities(others))).mean())
                 entry[name]["seconds"] = round(time.perf_counter() - begun, 1)
@@ -139,20 +205,11 @@ def main(  # noqa: PLR0917 - typer makes them options
                 tuple(images.patients[kept].tolist()),
                 classes=len(study.classes),
             )
-            judged["colour alone"].append(by_colour)
+            judged["colour alone"] = by_colour
             entry["colour alone"] = of_fold(by_colour, study)
-            result["folds"].append(entry)
             print(json.dumps(entry), flush=True)
-            result["mean"] = {
-                name: {key: float(np.mean([fold[name][key] for fold in result["folds"]])) for key in entry[name]}
-                for name in judged
-            }
-            result["pooled"] = {
-                name: plain(figures(joined(own), study, alarm_rate=1.0)) for name, own in judged.items()
-            }
-            if json_file is not None:
-                json_file.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    print(json.dumps({"mean": result["mean"], "pooled": result["pooled"]}, indent=1))
+            finished.add(entry, judged, study)
+    print(json.dumps({key: finished.result[key] for key in ("mean", "pooled")}, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The enclave process of one hospital: ``python -m core.diagnosis.enclave --party north.serving``.
 
 It alone opens its party's serving keys, listens on a loopback port of the system's choice, says in
-``enclave-<party>.json`` how it is reached, and writes nothing else. It is a process boundary that a TEE could carry; by
+``enclave-<party>.json`` how it is reached, and writes nothing else: before it takes the first request it gives up
+files, network and other programs (`core.diagnosis.confinement`). It is a process boundary that a TEE could carry; by
 itself it protects against other users and a stolen disk, not against the machine's administrator.
 """
 
@@ -22,6 +23,7 @@ import cv2
 import numpy as np
 
 from core.clock import SystemClock
+from core.diagnosis.confinement import confine
 from core.diagnosis.hardening import end_with, harden
 from core.diagnosis.measurement import measure
 from core.diagnosis.operations import Enclave
@@ -140,10 +142,12 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(signal.SIGINT, lambda *_: stopping.set())
         if options.parent is not None:
             end_with(options.parent)
+        Address(options.party, server.server_address[1], os.getpid(), measurement).write(path)
+        allowed |= confine(settings.run_dir)
+        enclave.protections = tuple(name for name, is_on in allowed.items() if is_on)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
         enclave.start_s = time.time() - started
-        Address(options.party, server.server_address[1], os.getpid(), measurement).write(path)
-        _LOG.info("%s ready in %.2f s, %s", options.party, enclave.start_s, allowed)
+        _LOG.info("%s ready in %.2f s, %s", options.party, enclave.start_s, enclave.protections)
         print("ready", flush=True)  # noqa: T201  the supervisor waits for this line
         stopping.wait()
         server.shutdown()

@@ -107,6 +107,7 @@ class Enclave:
         self._lock = threading.Lock()
         self._inference = threading.Lock()
         self.start_s = 0.0
+        self.protections: tuple[str, ...] = ()
         self._operations: Mapping[Operation, Callable[[Request], Reply]] = {
             Operation.HELLO: self._hello,
             Operation.LOAD_MODEL: self._load_model,
@@ -165,6 +166,7 @@ class Enclave:
             measurement=self._measurement,
             models=models,
             start_s=self.start_s,
+            protections=self.protections,
             rss_mb=peak / (2**20 if sys.platform == "darwin" else 2**10),
         )
 

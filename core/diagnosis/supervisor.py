@@ -2,11 +2,13 @@
 
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -21,6 +23,8 @@ from security.identity import Identity
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
+HELLO_TIMEOUT_S = 10.0
+"""Who does not even say what it is in this time hangs."""
 _READY = b"ready"
 
 
@@ -92,21 +96,21 @@ class EnclaveSupervisor:
         self._children.clear()
 
     def _running(self, party: str, identity: Identity, trust: Trust) -> EnclaveClient | None:
-        """Return a client if an enclave of the installed code answers; one of other code is asked to end."""
+        """Return a client if an enclave of the installed code answers; one of other code, or one that hangs, ends."""
         address = Address.read(address_file(self._settings, party))
         if address is None:
             return None
-        timeout = self._settings.enclave_timeout_s
-        client = EnclaveClient(address.port, identity=identity, trust=trust, party=party, timeout_s=timeout)
+        reach = partial(EnclaveClient, address.port, identity=identity, trust=trust, party=party)
+        client = reach(timeout_s=self._settings.enclave_timeout_s)
         try:
-            stated = client.hello().measurement
+            stated = reach(timeout_s=HELLO_TIMEOUT_S).hello().measurement
             if stated != self._measurement:
                 self._measurement = measure()  # the installation was updated since this supervisor was made
             if stated == self._measurement:
                 return client
             client.stop()
         except EnclaveUnavailable:
-            pass
+            _kill(address)
         return None
 
     def _start(self, party: str) -> None:
@@ -157,6 +161,14 @@ class EnclaveSupervisor:
         if settings.master_key is not None:
             environment["HEMASEAL_MASTER_KEY"] = settings.master_key.get_secret_value()
         return environment
+
+
+def _kill(address: Address) -> None:
+    """End the process of an address file that answers nobody, if it still is that enclave."""
+    with suppress(OSError):
+        words = Path(f"/proc/{address.pid}/cmdline").read_bytes().split(b"\0")
+        if b"core.diagnosis.enclave" in words and address.party.encode() in words:
+            os.kill(address.pid, signal.SIGKILL)
 
 
 def log_file(settings: Settings, party: str) -> Path:

@@ -102,6 +102,8 @@ class Reply:
         models: ids of the loaded checkpoints (hello).
         start_s: seconds from the start of the process until it listened (hello).
         rss_mb: resident memory in MiB (hello).
+        protections: what it gave up or keeps to itself, by the names of `core.diagnosis.hardening` and `confinement`
+            (hello).
     """
 
     code: Code
@@ -112,6 +114,7 @@ class Reply:
     models: tuple[str, ...] = ()
     start_s: float = 0.0
     rss_mb: float = 0.0
+    protections: tuple[str, ...] = ()
 
     __pydantic_config__: ClassVar = TRAVELS
 

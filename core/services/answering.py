@@ -6,12 +6,13 @@ Whatever goes wrong with one enclave is a `HemaSealError`: the caller then asks 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from core.diagnosis.client import EnclaveClient, SealedModel
 from core.diagnosis.result import Box, DiagnosisResult
 from core.diagnosis.wire import crops_context, result_context, view_context
-from core.errors import CheckpointRefused, RecordDamaged
+from core.errors import CheckpointRefused, EnclaveUnavailable, RecordDamaged
 from core.learning.orders import serving_party
 from core.services.app import App
 from core.services.candidates import ServedModel
@@ -62,8 +63,10 @@ class Answer:
 def ask(app: App, question: Question) -> list[Answer]:
     """Let an enclave answer for each image; it is started if need be and given the model if it has not got it.
 
+    An image without an answer is asked about once more: an enclave that died or hangs over it is started anew first.
+
     Raises:
-        EnclaveUnavailable: no answer.
+        EnclaveUnavailable: no answer, twice.
         MemberRefused: the enclave's certificate does not hold.
         NoModel, CheckpointRefused: the model cannot be used, or is not the one that answered.
         RecordDamaged: an image or a result does not open.
@@ -73,7 +76,8 @@ def ask(app: App, question: Question) -> list[Answer]:
     client, trust = _client(app, question.slug)
     answers = []
     for number, sealed_image in enumerate(question.sealed_images):
-        answer = client.diagnose(
+        diagnose = partial(
+            EnclaveClient.diagnose,
             case_id=question.case_id,
             study=study.name,
             checkpoint_id=question.model.checkpoint_id,
@@ -82,6 +86,11 @@ def ask(app: App, question: Question) -> list[Answer]:
             images=images,
             supply=lambda: _model(app, study),
         )
+        try:
+            answer = diagnose(client)
+        except EnclaveUnavailable:
+            client, trust = _client(app, question.slug)
+            answer = diagnose(client)
         which = ImageOfCase(case_id=question.case_id, study=study, number=number, images=images)
         result = open_result(app, trust, answer.sealed, which=which, slug=question.slug, at=app.clock.now())
         stated = (result.checkpoint_id, result.weights_sha256)

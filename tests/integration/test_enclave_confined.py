@@ -1,0 +1,190 @@
+"""What an enclave process has given up, what it leaves behind, and that a case in its hands survives it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.diagnosis.bundle import ServingModel
+from core.diagnosis.client import EnclaveClient
+from core.imaging.decode import encode_png
+from core.imaging.smear.style import STYLES
+from core.imaging.synthetic import generate_cell
+from core.services.app import Actor, App
+from core.services.audit import list_entries
+from core.services.case_records import CaseStatus
+from core.services.cases import submit
+from core.services.models import install
+from core.settings import ROOT
+from db.engine import session_scope
+from tests.integration.clinic import hospital_id
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Landlock and seccomp are Linux's")
+
+PROBE = """
+import os, socket, subprocess, sys, threading
+from pathlib import Path
+from core.diagnosis.confinement import confine
+
+own, other = Path(sys.argv[1]), Path(sys.argv[2])
+(own / "address").write_text("here")
+listening = socket.socket()
+listening.bind(("127.0.0.1", 0))
+listening.listen()
+peer = socket.create_connection(listening.getsockname())
+print(sorted(name for name, is_on in confine(own).items() if is_on))
+
+def attempt(name, act):
+    try:
+        act()
+    except OSError:
+        print("refused", name)
+    else:
+        print("allowed", name)
+
+forbidden = {
+    "write a file": lambda: (own / "image.png").write_bytes(b"x"),
+    "append to a file": lambda: (own / "address").open("a"),
+    "make a folder": lambda: (own / "folder").mkdir(),
+    "name a file anew": lambda: (own / "address").rename(other / "address"),
+    "write to shared memory": lambda: Path("/dev/shm/hemaseal-probe").write_bytes(b"x"),
+    "read keys": lambda: (other / "key").read_bytes(),
+    "read another process": lambda: Path(f"/proc/{os.getppid()}/mem").open("rb"),
+    "delete elsewhere": lambda: (other / "key").unlink(),
+    "connect": lambda: socket.create_connection(listening.getsockname()),
+    "send a datagram": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
+    "speak to a local socket": lambda: socket.socket(socket.AF_UNIX),
+    "start a program": lambda: subprocess.run([sys.executable, "-c", ""]),
+    "become a program": lambda: os.execv(sys.executable, [sys.executable, "-c", ""]),
+}
+for name, act in forbidden.items():
+    attempt(name, act)
+late = threading.Thread(target=attempt, args=("write from a later thread", forbidden["write a file"]))
+late.start()
+late.join()
+attempt("serve who connected", lambda: listening.accept()[0].send(b"x"))
+import sqlite3
+attempt("import late", lambda: sqlite3.sqlite_version)
+attempt("remove its address", lambda: (own / "address").unlink())
+"""
+
+
+@linux
+def test_a_confined_process_can_carry_nothing_out(tmp_path: Path) -> None:
+    own, other = tmp_path / "run", tmp_path / "keys"
+    own.mkdir()
+    other.mkdir()
+    (other / "key").write_text("secret")
+    probe = subprocess.run(
+        [sys.executable, "-c", PROBE, str(own), str(other)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    first, *lines = probe.stdout.splitlines()
+    if first != "['calls', 'files', 'tcp']":
+        pytest.skip(f"this system takes away only {first}")
+    allowed = [line.removeprefix("allowed ") for line in lines if line.startswith("allowed")]
+    assert allowed == ["serve who connected", "import late", "remove its address"]
+    assert sum(line.startswith("refused") for line in lines) == 14
+    assert (other / "key").read_text() == "secret"
+
+
+@pytest.fixture
+def clinic(app: App, serving_model: ServingModel) -> Iterator[App]:
+    """The application with a model in service and enclaves of its own."""
+    with session_scope(app.engine) as session:
+        install(app, session, serving_model)
+    yield app
+    app.supervisor.stop_all()
+
+
+def picture(seed: int = 11) -> bytes:
+    return encode_png(generate_cell(np.random.default_rng(seed), blast=True, style=STYLES["north"]))
+
+
+def enclave_of(app: App) -> EnclaveClient:
+    return app.supervisor.ensure("north.serving", identity=app.identity, trust=app.trust())
+
+
+@linux
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_an_enclave_leaves_no_plaintext_in_files_swap_or_core(clinic: App, patient: Actor) -> None:
+    folder = clinic.settings.data_dir
+    cell = generate_cell(np.random.default_rng(11), blast=True, style=STYLES["north"])
+    before = {path for path in folder.rglob("*") if path.is_file()}
+    case = submit(clinic, patient, files=[encode_png(cell)], study="leukemia", preferred=hospital_id(clinic))
+    assert case.status is CaseStatus.ANSWERED
+    said = enclave_of(clinic).hello()
+    assert {"no_core", "not_dumpable"} <= set(said.protections)
+    status = Path(f"/proc/{said.pid}/status").read_text(encoding="ascii")
+    assert re.search(r"VmSwap:\s+0 kB", status)
+    assert re.search(r"Seccomp:\s+2", status) or "calls" not in said.protections
+    os.kill(said.pid, signal.SIGABRT)
+    _wait_for_end(said.pid)
+    assert not list(ROOT.glob("core.*[0-9]"))
+    pixels, packed = cell.tobytes(), encode_png(cell)
+    needles = [data[start : start + 64] for data in (pixels, packed) for start in range(0, len(data) - 64, 997)]
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        held = path.read_bytes()
+        assert not any(needle in held for needle in needles), path
+        assert path in before or path.suffix != ".png"
+
+
+@linux
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "hangs"])
+def test_a_case_in_the_hands_of_an_enclave_that_fails_is_asked_about_once_more(
+    clinic: App, patient: Actor, authority: Actor, monkeypatch: pytest.MonkeyPatch, blow: signal.Signals
+) -> None:
+    monkeypatch.setattr("core.diagnosis.supervisor.HELLO_TIMEOUT_S", 2.0)
+    clinic.settings.enclave_timeout_s = 8.0
+    honest, struck = EnclaveClient.diagnose, []
+
+    def diagnose(client: EnclaveClient, **what: object) -> object:
+        if not struck:
+            struck.append(client.hello().pid)
+            os.kill(struck[0], blow)
+        return honest(client, **what)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(EnclaveClient, "diagnose", diagnose)
+    case = submit(clinic, patient, files=[picture()], study="leukemia", preferred=hospital_id(clinic))
+    assert case.status is CaseStatus.ANSWERED
+    assert enclave_of(clinic).hello().pid != struck[0]
+    _wait_for_end(struck[0])
+    answers = [entry for entry in list_entries(clinic, authority) if entry.action == "case.answer"]
+    assert len(answers) == 1
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_an_enclave_that_fails_every_time_leaves_the_case_waiting(
+    clinic: App, patient: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, struck = EnclaveClient.diagnose, []
+
+    def diagnose(client: EnclaveClient, **what: object) -> object:
+        struck.append(client.hello().pid)
+        os.kill(struck[-1], signal.SIGKILL)
+        return honest(client, **what)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(EnclaveClient, "diagnose", diagnose)
+    case = submit(clinic, patient, files=[picture()], study="leukemia", preferred=hospital_id(clinic))
+    assert case.status is CaseStatus.WAITING
+    assert len(set(struck)) == 2
+
+
+def _wait_for_end(pid: int) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[0]
+        except FileNotFoundError:
+            return
+        if state == "Z":
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"process {pid} goes on")
