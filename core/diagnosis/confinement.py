@@ -69,7 +69,7 @@ def confine(own: Path) -> dict[str, bool]:
         return done
     version = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _ABI_QUESTION)
     if version > 0:
-        folders = {Path(place): _READ for place in (*SYSTEM, *(ROOT / name for name in CODE))}
+        folders = dict.fromkeys([*map(Path, SYSTEM), *(ROOT / name for name in CODE)], _READ)
         done["files"] = _landlock(libc, version, folders | {own: _READ | _REMOVE_FILE})
         done["tcp"] = done["files"] and version >= _NET_SINCE
     done["calls"] = _seccomp(libc)

@@ -143,7 +143,8 @@ def test_a_case_in_the_hands_of_an_enclave_that_fails_is_asked_about_once_more(
 ) -> None:
     monkeypatch.setattr("core.diagnosis.supervisor.HELLO_TIMEOUT_S", 2.0)
     clinic.settings.enclave_timeout_s = 8.0
-    honest, struck = EnclaveClient.diagnose, []
+    honest = EnclaveClient.diagnose
+    struck: list[int] = []
 
     def diagnose(client: EnclaveClient, **what: object) -> object:
         if not struck:
@@ -164,7 +165,8 @@ def test_a_case_in_the_hands_of_an_enclave_that_fails_is_asked_about_once_more(
 def test_an_enclave_that_fails_every_time_leaves_the_case_waiting(
     clinic: App, patient: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest, struck = EnclaveClient.diagnose, []
+    honest = EnclaveClient.diagnose
+    struck: list[int] = []
 
     def diagnose(client: EnclaveClient, **what: object) -> object:
         struck.append(client.hello().pid)
