@@ -29,6 +29,8 @@ class Purpose(StrEnum):
     REVIEW = "review"
     SERVING_MODEL = "serving-model"
     SUMMARY = "summary"
+    VAULT_KEY = "vault-key"
+    VAULT_OBJECT = "vault-object"
     VIEW = "view"
 
 

@@ -30,6 +30,13 @@ class KeyMissing(SecurityError):
     """A key or secret is absent, unreadable, or does not open under this master key."""
 
 
+class KeyDestroyed(KeyMissing):
+    """A key was destroyed on purpose: what it protected is erased."""
+
+    def __init__(self) -> None:
+        super().__init__("the key was destroyed")
+
+
 class ShareBroken(SecurityError):
     """Shares of a secret are too few, malformed, or not those committed to; the message says which, never a value."""
 

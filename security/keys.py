@@ -98,7 +98,7 @@ class MasterKey(SecretHandle):
             return cls(_parse_master(secret, "the master key setting"))
         if create and not file.exists():
             with contextlib.suppress(FileExistsError):  # another process was first; its key counts
-                _write_private(file, secrets.token_hex(KEY_BYTES).encode() + b"\n", exclusive=True)
+                write_private(file, secrets.token_hex(KEY_BYTES).encode() + b"\n", exclusive=True)
         try:
             mode, text = file.stat().st_mode, file.read_text(encoding="ascii", errors="replace")
         except OSError:
@@ -251,7 +251,7 @@ class KeyStore(SecretHandle):
     def write(self, name: str, data: bytes, *, exclusive: bool = False) -> None:
         """Write a file of the folder in one step (mode 0600); `exclusive` raises FileExistsError if it exists."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write_private(self.folder / name, data, exclusive=exclusive)
+        write_private(self.folder / name, data, exclusive=exclusive)
 
     def _key_file(self, use: KeyUse) -> Path:
         return self.folder / f"{use.value}.p8"
@@ -269,7 +269,7 @@ def _secret_name(name: str) -> str:
     return name
 
 
-def _write_private(file: Path, data: bytes, *, exclusive: bool) -> None:
+def write_private(file: Path, data: bytes, *, exclusive: bool) -> None:
     """Write a 0600 file whole or not at all, also when the machine stops half-way."""
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # mkstemp makes it 0600

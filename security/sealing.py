@@ -217,6 +217,20 @@ def recipients_of(sealed: bytes) -> list[str]:
     return serials
 
 
+def front_length(sealed: bytes) -> int:
+    """Return how many bytes lie before the body of a sealed object; all that leads to its DEK is among them.
+
+    Raises:
+        SealBroken: not a sealed object.
+    """
+    length: int | None = None
+    with contextlib.suppress(ValueError, TypeError, SecurityError):
+        length = len(sealed) - len(_Sealed.parse(sealed).body)
+    if length is None:
+        raise SealBroken
+    return length
+
+
 def _authenticate(
     parts: _Sealed, recipient: Identity, *, trust: Trust, context: Context, sender: str, at: datetime
 ) -> tuple[dict, bytes]:
