@@ -41,20 +41,9 @@ class ShareBroken(SecurityError):
     """Shares of a secret are too few, malformed, or not those committed to; the message says which, never a value."""
 
 
+class CiphertextRefused(SecurityError):
+    """Something of encrypted inference is malformed, of another shape, or holds no number of the expected range."""
+
+
 class SelfTestFailed(SecurityError):
     """The power-on self-test found two libraries that disagree, or a known answer that does not come out."""
-
-
-class AuditBroken(SecurityError):
-    """The audit log was changed.
-
-    Attributes:
-        what: what was found, in words.
-        number: number of the first entry that does not fit, or None where the fault is not at one entry.
-    """
-
-    def __init__(self, what: str, number: int | None = None) -> None:
-        place = "" if number is None else f"entry {number}: "
-        super().__init__(f"{place}{what}")
-        self.what = what
-        self.number = number
