@@ -10,34 +10,63 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="HemaSeal sec
 
 @app.command("audit-verify")
 def audit_verify(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="Export (JSON lines).")],
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="Export or proof.")],
     root: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="The authority's certificate (PEM).")
     ] = None,
-    signer: Annotated[str, typer.Option(help="Party that must have signed the log.")] = "app",
+    heads: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Heads that were kept (JSON lines).")
+    ] = None,
+    crl: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="The authority's revocation list (DER).")
+    ] = None,
+    signer: Annotated[str, typer.Option(help="The one party that must have signed the log.")] = "",
 ) -> None:
-    """Check an exported audit log; names the first entry that was edited, deleted, inserted or moved.
+    """Check an exported audit log, or a proof from it; names the first entry that was edited, deleted, added or moved.
 
     Exit status: 1 if it was changed, else 0. Only with --root does it also say who signed: without it a log that was
-    written anew with other keys is consistent, too, and the answer says so.
+    written anew with other keys is consistent, too, and the answer says so. With --heads a log whose end was cut off,
+    or that was signed a second time, is found even if its signer helped. `security/verify_audit.py` does the same
+    alone, on a machine without this project.
     """
-    from security.audit_export import verify_export
-    from security.certificates import Certificate
-    from security.errors import SecurityError
+    from security.verify_audit import AuditBroken, describe, verify_file
 
     try:
-        trusted = Certificate.from_pem(root.read_bytes()) if root else None
-        log = verify_export(file, root=trusted, signer=signer)
-    except SecurityError as broken:
+        found = verify_file(file, root=root, heads=heads, crl=crl, signer=signer)
+    except (AuditBroken, OSError, ValueError) as broken:
         typer.echo(f"NOT VERIFIED: {broken}", err=True)
         raise typer.Exit(1) from None
-    facts = f"{log.head.size} entries, signed by '{log.signer}' at {log.head.time.isoformat()}."
-    if log.root_was_given:
-        typer.echo(f"Verified: {facts}")
-    else:
-        typer.echo("Consistent, but the signer was not checked against a root certificate you hold (--root).")
-        typer.echo(f"The file names {facts}\nIts own root key {log.root.fingerprint}")
-    typer.echo(f"Tree root {log.head.root.hex()}")
+    typer.echo(describe(found))
+
+
+@app.command("audit-countersign")
+def audit_countersign(
+    heads: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="File of kept heads; it is written anew.")],
+    keys: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder with the party's key folder in it.")],
+    party: Annotated[str, typer.Option(help="Who countersigns, for example north.training.")],
+) -> None:
+    """Countersign kept heads of the audit log with a party's own key: nobody can say later that it never saw them.
+
+    The master key is that of HEMASEAL_MASTER_KEY, else of the file `master.key` beside the folder of keys.
+    """
+    import os
+
+    from security.audit import countersigned
+    from security.errors import SecurityError
+    from security.identity import Identity, load_root
+    from security.keys import KeyStore, MasterKey
+    from security.verify_audit import Anchor, AuditBroken, read_kept
+
+    try:
+        master = MasterKey.load(secret=os.environ.get("HEMASEAL_MASTER_KEY"), file=keys.parent / "master.key")
+        store = KeyStore(keys, party, master)
+        witness, anchor = Identity.load(store), Anchor(load_root(store).parsed)
+        kept = read_kept(heads.read_bytes().splitlines(), anchor)
+    except (AuditBroken, SecurityError, ValueError) as broken:
+        typer.echo(f"NOT COUNTERSIGNED: {broken}", err=True)
+        raise typer.Exit(1) from None
+    heads.write_bytes(b"".join(countersigned(one, witness=witness) for one in kept))
+    typer.echo(f"{len(kept)} heads are countersigned by {party}, the last of {kept[-1].head.size} entries.")
 
 
 @app.command("self-test")

@@ -1,32 +1,25 @@
-"""The hash tree of RFC 9162, 2.1.1: leaf and node hashes, and a frontier that grows by one leaf in O(log n)."""
+"""The hash tree of RFC 9162 from the side that writes it: a frontier that grows, and the proofs of 2.1.3 and 2.1.4.
 
-import hashlib
-from collections.abc import Sequence
+A proof is a list of subtree roots. Which subtrees they are follows from the sizes alone, so one pass over the leaves,
+in their order, gives all of them: nothing but a few hashes is held. `security.verify_audit` has the hashes and checks.
+"""
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-HASH_BYTES = 32
-EMPTY_ROOT = hashlib.sha256(b"").digest()
+from security.verify_audit import EMPTY_ROOT, HASH_BYTES, grow, join, leaf_hash, node_hash
 
-
-def leaf_hash(entry: bytes) -> bytes:
-    """Return SHA-256(0x00 || entry)."""
-    return hashlib.sha256(b"\x00" + entry).digest()
-
-
-def node_hash(left: bytes, right: bytes) -> bytes:
-    """Return SHA-256(0x01 || left || right)."""
-    return hashlib.sha256(b"\x01" + left + right).digest()
-
-
-def tree_root(leaves: Sequence[bytes]) -> bytes:
-    """Return the root over all leaf hashes, straight from the definition; `Frontier` gives the same step by step."""
-    if not leaves:
-        return EMPTY_ROOT
-    if len(leaves) == 1:
-        return leaves[0]
-    split = 1 << ((len(leaves) - 1).bit_length() - 1)  # the largest power of two smaller than the number of leaves
-    return node_hash(tree_root(leaves[:split]), tree_root(leaves[split:]))
+__all__ = [
+    "EMPTY_ROOT",
+    "HASH_BYTES",
+    "Frontier",
+    "consistency_ranges",
+    "inclusion_ranges",
+    "leaf_hash",
+    "node_hash",
+    "roots_of",
+]
 
 
 @dataclass(frozen=True)
@@ -63,18 +56,80 @@ class Frontier:
 
     def append(self, leaf: bytes) -> "Frontier":
         """Return the frontier with one more leaf hash: every full pair on the right is joined."""
-        hashes, size = [*self.hashes, leaf], self.size
-        while size & 1:
-            right = hashes.pop()
-            hashes.append(node_hash(hashes.pop(), right))
-            size >>= 1
+        hashes = [*self.hashes]
+        grow(hashes, self.size, leaf)
         return Frontier(self.size + 1, tuple(hashes))
 
     def root(self) -> bytes:
         """Return the root of the whole tree."""
-        if not self.hashes:
-            return EMPTY_ROOT
-        root = self.hashes[-1]
-        for left in reversed(self.hashes[:-1]):
-            root = node_hash(left, root)
-        return root
+        return join(self.hashes)
+
+
+def inclusion_ranges(index: int, size: int) -> list[range]:
+    """Return the leaves under each node of PATH(index, D[size]) of RFC 9162, 2.1.3.1, the node next to the leaf first.
+
+    Raises:
+        ValueError: a tree of `size` leaves has no leaf `index` (from 0).
+    """
+    if not 0 <= index < size:
+        raise ValueError(f"a leaf from 0 to {size - 1} expected, got {index}")
+    path, begin, end = [], 0, size
+    while end - begin > 1:
+        split = begin + _split(end - begin)
+        if index < split:
+            path.append(range(split, end))
+            end = split
+        else:
+            path.append(range(begin, split))
+            begin = split
+    return path[::-1]
+
+
+def consistency_ranges(old: int, new: int) -> list[range]:
+    """Return the leaves under each node of PROOF(old, D[new]) of RFC 9162, 2.1.4.1, in the order of the proof.
+
+    Raises:
+        ValueError: `old` is not from 1 to `new`.
+    """
+    if not 0 < old <= new:
+        raise ValueError(f"a tree of 1 to {new} leaves expected, got {old}")
+    path, begin, end = [], 0, new
+    while old < end:
+        split = begin + _split(end - begin)
+        if old <= split:
+            path.append(range(split, end))
+            end = split
+        else:
+            path.append(range(begin, split))
+            begin = split
+    if begin:  # the old tree is no full subtree of the new one, so its last part is needed as well
+        path.append(range(begin, end))
+    return path[::-1]
+
+
+def roots_of(ranges: Sequence[range], leaves: Iterable[bytes]) -> list[bytes]:
+    """Return the root over each range of leaf hashes, from one pass over all leaves; ranges do not overlap.
+
+    Raises:
+        ValueError: there are fewer leaves than the ranges need.
+    """
+    in_order = iter(sorted(ranges, key=lambda one: one.start))
+    found: dict[range, bytes] = {}
+    wanted, hashes = next(in_order, None), list[bytes]()
+    for number, leaf in enumerate(leaves):
+        if wanted is None:
+            break
+        if number < wanted.start:
+            continue
+        grow(hashes, number - wanted.start, leaf)
+        if number + 1 == wanted.stop:
+            found[wanted] = join(hashes)
+            wanted, hashes = next(in_order, None), []
+    if wanted is not None:
+        raise ValueError(f"the leaves end before leaf {wanted.stop - 1}")
+    return [found[one] for one in ranges]
+
+
+def _split(size: int) -> int:
+    """Return the largest power of two smaller than `size`."""
+    return 1 << ((size - 1).bit_length() - 1)

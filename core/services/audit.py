@@ -13,14 +13,17 @@ from core.services.audit_log import (
     Details,
     LogView,
     Outcome,
+    SignedEnd,
     append,
     append_signed,
     begin_log,
+    entries_until,
+    signed_end,
     verified,
 )
 from core.services.authorise import Action, Relation, authorise
 from db.engine import read_scope, session_scope
-from db.models import AuditEntry, AuditHead
+from db.models import AuditEntry
 from security.audit import decode_entry
 from security.audit_export import export_lines
 
@@ -109,38 +112,45 @@ def list_entries(
 
 
 def verify(app: App, actor: Actor) -> LogView:
-    """Check the whole log, entry by entry, against its signed head.
+    """Check the whole log, entry by entry, against its signed head; others go on writing meanwhile.
 
     Raises:
         NotAuthorised: only the authority verifies.
         AuditLogBroken: names the first entry that does not fit.
     """
-    with session_scope(app.engine) as session:
+    with read_scope(app.engine) as session:
         authorise(app, session, actor, Action.VERIFY_AUDIT, Relation.ANY)
         view = verified(session, app.trust(session))
+    with session_scope(app.engine) as session:
         append(app, session, actor, "audit.verify", details={"size": view.size})
     return view
 
 
 def export(app: App, actor: Actor) -> bytes:
-    """Return the verified log as JSON lines with a head signed by the app, for ``python -m security audit-verify``.
+    """Return the log as JSON lines, verified on the way; its last entry is this export, and the app signs the head.
+
+    `security.verify_audit` checks it anywhere.
 
     Raises:
         NotAuthorised: only the authority exports.
         AuditLogBroken: names the first entry that does not fit.
     """
-    with session_scope(app.engine) as session:
-        authorise(app, session, actor, Action.EXPORT_AUDIT, Relation.ANY)
-        verified(session, app.trust(session))
-        append(app, session, actor, "audit.export")
-        rows = session.exec(select(AuditEntry).order_by(col(AuditEntry.number))).all()
-        head = session.get_one(AuditHead, 1).signature
-        return b"".join(export_lines(((row.entry, row.chain_hash) for row in rows), head=head, root=app.root))
+    end = _end_after(app, actor, "audit.export")
+    with read_scope(app.engine) as session:
+        return b"".join(export_lines(entries_until(session, end.head), head=end.envelope, root=app.root))
 
 
 def root_certificate(app: App) -> bytes:
     """Return the authority's root certificate (PEM), public: who keeps it can verify exports without trusting them."""
     return app.root.pem
+
+
+def _end_after(app: App, actor: Actor, action: str, details: Details | None = None) -> SignedEnd:
+    """Write down what the authority takes out of the log, and return the signed head that covers it."""
+    with session_scope(app.engine) as session:
+        authorise(app, session, actor, Action.EXPORT_AUDIT, Relation.ANY)
+        append(app, session, actor, action, details=details)
+        return signed_end(session, app.trust(session))
 
 
 def _newest_first(session: Session, before: int | None) -> Iterator[EntryView]:

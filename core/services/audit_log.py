@@ -5,7 +5,7 @@ signature is checked, so that a log that was rewritten from outside is never con
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -20,17 +20,18 @@ from core.services.app import App
 from core.services.context import APP_PARTY, Actor, KnownHead
 from core.studies import STUDIES
 from db.models import AuditEntry, AuditHead
-from security.audit import Entry, LogState, check_entry, check_head, sign_head, verify_head
+from security.audit import Entry, LogState, sign_head, verify_head
 from security.certificates import Trust
-from security.errors import AuditBroken, SecurityError
+from security.errors import SecurityError
 from security.identity import Identity
 from security.merkle import Frontier
+from security.verify_audit import AuditBroken, Head, Log, check_head
 
 HEAD_SIGNERS = (APP_PARTY, "coordinator")
 Details = Mapping[str, str | int | bool | None]
 _CODE = re.compile(r"[A-Za-z0-9_.:/+-]{0,64}")
 _DISEASES = frozenset(STUDIES) | {label.name for study in STUDIES.values() for label in study.classes}
-_PAGE = 500
+_PAGE = 2000
 _Value = TypeVar("_Value", bound="str | int | bool | None")
 
 
@@ -141,8 +142,9 @@ def _locked_head(
             raise AuditLogBroken("the head was not signed by a party that may")
         if known is not None and known.last == (head.signature, state):
             return head, state
-        check_head(verify_head(head.signature, trust=trust(), party=head.signer), state)
-    except (SecurityError, ValueError, TypeError) as error:
+        signed = verify_head(head.signature, trust=trust(), party=head.signer)
+        check_head(signed, size=state.size, chain_hash=state.chain_hash, root=state.frontier.root())
+    except (AuditBroken, SecurityError, ValueError, TypeError) as error:
         raise AuditLogBroken("its signed head does not hold") from error
     return head, state
 
@@ -202,24 +204,76 @@ def _columns(state: LogState, signer: Identity, signature: bytes) -> dict[str, A
     }
 
 
-def verified(session: Session, trust: Trust) -> LogView:
-    """Check the whole log against its signed head, which stays locked until the caller's transaction ends.
+@dataclass(frozen=True)
+class SignedEnd:
+    """The stored head, whose signature was checked: where the log ends for whoever reads it now.
+
+    Attributes:
+        head: what was signed.
+        signer: who signed it.
+        envelope: the signed head.
+    """
+
+    head: Head
+    signer: str
+    envelope: bytes
+
+
+def signed_end(session: Session, trust: Trust) -> SignedEnd:
+    """Return the stored head without locking it: others go on writing while somebody reads.
+
+    Raises:
+        AuditLogBroken: it does not hold.
+    """
+    stored = session.get(AuditHead, 1, populate_existing=True)
+    if stored is None or stored.signer not in HEAD_SIGNERS:
+        raise AuditLogBroken("the signed head is missing, or of a party that does not sign")
+    try:
+        head = verify_head(stored.signature, trust=trust, party=stored.signer)
+    except SecurityError as error:
+        raise AuditLogBroken("its signed head does not hold") from error
+    return SignedEnd(head, stored.signer, stored.signature)
+
+
+def entries_until(session: Session, head: Head) -> Iterator[tuple[bytes, str]]:
+    """Yield the stored entries that a head vouches for (encoded, chain hash in hex), each checked; at last the head.
+
+    They are read as they are needed, so that a log of any length takes the same memory.
 
     Raises:
         AuditLogBroken: names the first entry that does not fit.
     """
-    stored, end = _locked_head(session, lambda: trust)
-    state = LogState()
+    log = Log()
+    place, columns = col(AuditEntry.number), (col(AuditEntry.entry), col(AuditEntry.chain_hash))
+    statement = select(*columns).where(place <= head.size).order_by(place)
     try:
-        for row in session.exec(select(AuditEntry).order_by(col(AuditEntry.number)).execution_options(yield_per=_PAGE)):
-            state = check_entry(row.entry, bytes.fromhex(row.chain_hash), state)
-        head = verify_head(stored.signature, trust=trust, party=stored.signer)
-        check_head(head, state)
+        for entry, chain_hash in session.execute(statement, execution_options={"yield_per": _PAGE}):
+            log.take(entry, chain_hash)
+            yield entry, chain_hash
+        check_head(head, size=log.size, chain_hash=log.chain_hash, root=log.root())
+        _refuse_more(session, head)
     except AuditBroken as error:
         raise AuditLogBroken(str(error)) from error
-    except ValueError as error:
-        raise AuditLogBroken(f"entry {state.next_number}: its chain hash cannot be read") from error
-    return LogView(end.size, end.frontier.root().hex(), stored.signer, head.time)
+
+
+def _refuse_more(session: Session, head: Head) -> None:
+    """Refuse entries after the last one, but for those that were written, with their head, while the log was read."""
+    place = col(AuditEntry.number)
+    after = session.execute(select(place).where(place > head.size).order_by(place).limit(1)).scalar()
+    if after is not None and session.execute(select(col(AuditHead.size))).scalar() == head.size:
+        raise AuditBroken("added after the head was signed", after)
+
+
+def verified(session: Session, trust: Trust) -> LogView:
+    """Check the whole log, as it ends now, against its signed head.
+
+    Raises:
+        AuditLogBroken: names the first entry that does not fit.
+    """
+    end = signed_end(session, trust)
+    for _ in entries_until(session, end.head):
+        pass
+    return LogView(end.head.size, end.head.root.hex(), end.signer, end.head.time)
 
 
 def _code(value: _Value) -> _Value:

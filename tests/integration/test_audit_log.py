@@ -15,9 +15,9 @@ from core.services.authorise import Action, Relation, authorise
 from core.services.authority import authority_office
 from db.engine import read_scope, session_scope
 from db.models import AuditEntry
-from security.audit_export import verify_export
 from security.identity import Identity
 from security.keys import KeyStore, MasterKey
+from security.verify_audit import verify_file
 
 
 def _append(app: App, count: int = 1) -> None:
@@ -117,7 +117,9 @@ def test_an_export_is_verified_without_the_database(app: App, authority: Actor, 
     _append(app, 10)
     file = tmp_path / "audit.jsonl"
     file.write_bytes(audit.export(app, authority))
-    verified = verify_export(file, root=app.root)
+    root = tmp_path / "root.pem"
+    root.write_bytes(audit.root_certificate(app))
+    verified = verify_file(file, root=root)
     last = json.loads(json.loads(file.read_bytes().splitlines()[-2])["entry"])
     assert (last["action"], last["number"]) == ("audit.export", verified.head.size)
 
