@@ -80,6 +80,38 @@ class SessionEnded(HemaSealError):
     remedy = "Sign in again."
 
 
+class StepUpNeeded(HemaSealError):
+    """The act needs a code of the second factor, entered in this browser a short while ago."""
+
+    code = "ACC-STEPUP"
+    text = "This needs a fresh code of your authenticator."
+    remedy = "Enter one under Confirm, at the top of the page, then do this again."
+
+
+class SecondFactorMissing(HemaSealError):
+    """The act needs a second factor, and the account has none."""
+
+    code = "ACC-FACTOR"
+    text = "This needs a second factor, and your account has none yet."
+    remedy = "Set one up under My account, then do this again."
+
+
+class CodeRefused(HemaSealError):
+    """A code of the second factor is wrong, too old, or was used before: deliberately not told apart."""
+
+    code = "ACC-CODE"
+    text = "This code does not count."
+    remedy = "Wait for the next one that your authenticator shows, and check the clock of its device."
+
+
+class TooOften(HemaSealError):
+    """A limit of how often something may be done was reached; the detail says when it may be done again."""
+
+    code = "APP-OFTEN"
+    text = "This was done too often in a short time."
+    remedy = "Wait for the time that is named, then try again."
+
+
 class RegistrationRefused(HemaSealError):
     """A registration form is incomplete or not acceptable."""
 

@@ -29,6 +29,9 @@ class Settings(BaseSettings):
         max_upload_bytes: largest accepted file.
         max_pixels: largest accepted picture, width times height.
         session_hours: life of a sign-in.
+        second_factor: whether the authority and doctors must have a second factor for dangerous acts and for signing;
+            left out, they must outside demo mode. Who has one needs it in every mode.
+        uploads_per_hour: how many cases a patient may send in an hour.
         enclave_timeout_s: how long a diagnosis may take before the fallback hospital is asked.
         admin_user: name of the first authority account, which set-up makes in production; read by set-up only.
         admin_password: its first password.
@@ -49,6 +52,8 @@ class Settings(BaseSettings):
     max_upload_bytes: int = 20 * 2**20
     max_pixels: int = 40_000_000
     session_hours: float = 12.0
+    second_factor: bool | None = None
+    uploads_per_hour: int = Field(default=60, ge=1)
     enclave_timeout_s: float = 20.0
     behind_tls: bool = False
     flower_socket: Path | None = None
@@ -60,6 +65,11 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """The SQLAlchemy URL in use."""
         return self.database_url or f"sqlite:///{self.data_dir / 'hemaseal.db'}"
+
+    @property
+    def second_factor_required(self) -> bool:
+        """Whether dangerous acts and signing are refused to an account without a second factor."""
+        return self.mode is not Mode.DEMO if self.second_factor is None else self.second_factor
 
     @property
     def master_key_file(self) -> Path:

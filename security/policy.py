@@ -31,11 +31,14 @@ class Action(StrEnum):
     """Everything a service can be asked to do, each value is object.verb."""
 
     READ_PROFILE = "profile.read"
+    LIST_ACCOUNTS = "account.list"
     MANAGE_ACCOUNTS = "account.manage"
     CHANGE_PROFILE = "profile.change"
     CHANGE_PASSWORD = "password.change"  # noqa: S105 - the name of an act
     READ_SESSIONS = "session.read"
     END_SESSION = "session.end"
+    READ_SECOND_FACTOR = "second-factor.read"
+    CHANGE_SECOND_FACTOR = "second-factor.change"
     READ_CONSENT = "consent.read"
     CHANGE_CONSENT = "consent.change"
 
@@ -64,6 +67,7 @@ class Action(StrEnum):
     DELETE_DATASET = "dataset.delete"
     READ_NODE = "node.read"
 
+    PLAN_RUN = "run.plan"
     START_RUN = "run.start"
     CONTROL_RUN = "run.control"
     DROP_NODE = "run.drop_node"
@@ -97,6 +101,8 @@ _EVERYBODY = {
     Action.LIST_MEMBERS: _EVERY,  # names and cities of the hospitals
 }
 
+_STEPPING_UP = {Action.READ_SECOND_FACTOR: _SELF, Action.CHANGE_SECOND_FACTOR: _SELF}
+
 _PATIENT = {
     Action.READ_CONSENT: _SELF,
     Action.CHANGE_CONSENT: _SELF,
@@ -116,6 +122,7 @@ _PATIENT = {
 }
 
 _DOCTOR = {
+    **_STEPPING_UP,
     Action.RETRY_CASE: _CARE,
     Action.LIST_CASES: _HOUSE,
     Action.VIEW_IMAGE: _CARE,
@@ -147,7 +154,10 @@ _HOSPITAL = {
 }
 
 _AUTHORITY = {
+    **_STEPPING_UP,
+    Action.LIST_ACCOUNTS: _EVERY,
     Action.MANAGE_ACCOUNTS: _EVERY,
+    Action.PLAN_RUN: _EVERY,
     Action.START_RUN: _EVERY,
     Action.CONTROL_RUN: _EVERY,
     Action.DROP_NODE: _EVERY,
@@ -171,6 +181,19 @@ POLICY: Mapping[tuple[str, Action], frozenset[Relation]] = MappingProxyType(
     }
 )
 
+STEP_UP = frozenset(
+    {
+        Action.MANAGE_ACCOUNTS,
+        Action.SIGN_REVIEW,
+        Action.START_RUN,
+        Action.PROMOTE_MODEL,
+        Action.ROLL_BACK_MODEL,
+        Action.MANAGE_MEMBERS,
+        Action.REVOKE_CERTIFICATE,
+    }
+)
+"""Acts that need a code of the second factor, entered in this browser a short while ago."""
+
 
 def is_allowed(role: str, action: Action, relation: Relation) -> bool:
     """Whether `role` may do `action` to an object to which it stands in `relation`; unknown roles may nothing."""
@@ -178,11 +201,11 @@ def is_allowed(role: str, action: Action, relation: Relation) -> bool:
 
 
 def as_markdown() -> str:
-    """Return the table for the documentation: a row per action, a column per role."""
-    lines = [f"| action | {' | '.join(ROLES)} |", f"|---|{'---|' * len(ROLES)}"]
+    """Return the table for the documentation: a row per action, a column per role, and what needs a second factor."""
+    lines = [f"| action | {' | '.join(ROLES)} | second factor |", f"|---|{'---|' * len(ROLES)}---|"]
     for action in Action:
         cells = [_cell(POLICY.get((role, action), frozenset())) for role in ROLES]
-        lines.append(f"| {action.value} | {' | '.join(cells)} |")
+        lines.append(f"| {action.value} | {' | '.join(cells)} | {'yes' if action in STEP_UP else '-'} |")
     return "\n".join(lines) + "\n"
 
 

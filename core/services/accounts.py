@@ -197,7 +197,7 @@ def accounts(app: App, actor: Actor) -> list[AccountView]:
         NotAuthorised: only the authority sees them.
     """
     with session_scope(app.engine) as session:
-        authorise(app, session, actor, Action.MANAGE_ACCOUNTS, Relation.ANY)
+        authorise(app, session, actor, Action.LIST_ACCOUNTS, Relation.ANY)
         hospitals = {row.id: row.name for row in session.exec(select(Hospital)).all()}
         users = session.exec(select(User).where(col(User.role) != Role.PATIENT)).all()
     views = [

@@ -1,5 +1,6 @@
-"""Counting attempts to sign in under a name, and closing it for a while after five failures in a row.
+"""Counting guesses under a name, at its password or its codes, and closing it for a while after five failures in a row.
 
+The two are counted apart: else whoever knows the password could start anew with the codes as often as they like.
 An attempt is counted before the password is compared, so that a burst of parallel guesses gets no more than five. Names
 are counted whether an account exists or not: nothing tells the two apart.
 """
@@ -7,6 +8,7 @@ are counted whether an account exists or not: nothing tells the two apart.
 import hashlib
 import hmac
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
@@ -25,17 +27,27 @@ FORGET_AFTER = timedelta(days=1)
 ANONYMOUS = "anonymous"
 
 
-def _name_mac(app: App, name: str) -> str:
-    return hmac.new(app.name_key, name.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+class Guess(StrEnum):
+    """What is guessed at; the value is the act in the audit log."""
+
+    PASSWORD = "sign-in.password"  # noqa: S105 - the name of an act
+    CODE = "second-factor.code"
 
 
-def reserve_attempt(app: App, name: str) -> User | None:
+def _name_mac(app: App, name: str, guess: Guess) -> str:
+    key = app.name_key
+    if guess is not Guess.PASSWORD:  # a key of its own: no name that somebody types has the MAC of another guess
+        key = hmac.new(key, guess.value.encode(), hashlib.sha256).digest()
+    return hmac.new(key, name.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+
+
+def reserve_attempt(app: App, name: str, guess: Guess = Guess.PASSWORD) -> User | None:
     """Count an attempt as failed until it succeeds, and return the active account of that name.
 
     Raises:
-        AccountLocked: sign-in under this name is closed.
+        AccountLocked: this guess under this name is closed.
     """
-    now, mac = app.clock.now(), _name_mac(app, name)
+    now, mac = app.clock.now(), _name_mac(app, name, guess)
     with session_scope(app.engine) as session:
         old = col(SignInFailures.last_at) < now - FORGET_AFTER
         session.connection().execute(delete(SignInFailures).where(old))
@@ -64,13 +76,13 @@ def _failures_row(session: Session, mac: str, now: datetime) -> SignInFailures:
     return session.get_one(SignInFailures, mac, with_for_update=True, populate_existing=True)
 
 
-def forget_failures(app: App, session: Session, name: str) -> None:
+def forget_failures(app: App, session: Session, name: str, guess: Guess = Guess.PASSWORD) -> None:
     """Start counting anew after a success, inside the caller's transaction."""
-    mac = col(SignInFailures.name_mac) == _name_mac(app, name)
+    mac = col(SignInFailures.name_mac) == _name_mac(app, name, guess)
     session.connection().execute(delete(SignInFailures).where(mac))
 
 
-def note_failure(app: App, name: str, user: User | None) -> None:
+def note_failure(app: App, name: str, user: User | None, guess: Guess = Guess.PASSWORD) -> None:
     """Write the failure to the audit log.
 
     Raises:
@@ -78,13 +90,13 @@ def note_failure(app: App, name: str, user: User | None) -> None:
     """
     changed = {"reason": "changed-outside"} if user is not None and not is_genuine(app, user) else {}
     with session_scope(app.engine) as session:
-        row = session.get(SignInFailures, _name_mac(app, name))
+        row = session.get(SignInFailures, _name_mac(app, name, guess))
         locked = row is not None and row.locked_until is not None
         audit.append(
             app,
             session,
             ANONYMOUS,
-            "sign-in.password",
+            guess.value,
             object_id=user.id if user else "",
             outcome=audit.Outcome.REFUSED,
             details={"locked": locked, **changed},

@@ -4,7 +4,7 @@ Decisions are made in `authorise`.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from sqlmodel import Session
@@ -31,12 +31,14 @@ class Actor:
         username: the name they sign in with.
         role: one of the four roles.
         hospital_id: the hospital of a doctor or a hospital's administrator, else None.
+        session: names the row of the session through which they act; "" where there is none.
     """
 
     user_id: str
     username: str
     role: Role
     hospital_id: str | None = None
+    session: str = field(default="", repr=False, compare=False)
 
 
 @dataclass(frozen=True)

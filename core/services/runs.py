@@ -91,7 +91,7 @@ def dataset_choices(app: App, actor: Actor) -> list[DatasetChoice]:
         NotAuthorised: only the authority orders runs.
     """
     with read_scope(app.engine) as session:
-        authorise(app, session, actor, Action.START_RUN, Relation.ANY)
+        authorise(app, session, actor, Action.PLAN_RUN, Relation.ANY)
         rows = session.exec(
             select(Dataset, Hospital)
             .join(Hospital, col(Hospital.id) == col(Dataset.hospital_id))

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, update
@@ -124,7 +124,7 @@ def session_actor(app: App, token: str) -> Actor:
         row, user = found
         if not is_genuine(app, row):
             raise _Changed(user.id)
-        return actor_of(app, user)
+        return replace(actor_of(app, user), session=row.token_hash)
 
 
 def sign_out(app: App, token: str) -> None:
@@ -148,16 +148,28 @@ def change_password(app: App, actor: Actor, *, current: str, new: str, token: st
         InvalidInput: the new password is not acceptable (which costs no attempt).
     """
     hashed = hash_new_password(actor.username, new)
-    user = reserve_attempt(app, actor.username)
-    if user is None or user.id != actor.user_id or not verify_password(current, user.password_hash):
-        note_failure(app, actor.username, user)
-        raise SignInFailed
+    require_password(app, actor, current)
     with session_scope(app.engine) as session:
         authorise(app, session, actor, Action.CHANGE_PASSWORD, Relation.SELF, object_id=actor.user_id)
-        forget_failures(app, session, actor.username)
         change(app, session.get_one(User, actor.user_id, with_for_update=True), password_hash=hashed)
         ended = end_sessions(app, session, actor.user_id, keep=token)
         audit.append(app, session, actor, "password.change", object_id=actor.user_id, details={"ended": ended})
+
+
+def require_password(app: App, actor: Actor, password: str) -> None:
+    """Ask for one's own password again before an act that a borrowed browser must not do.
+
+    Raises:
+        SignInFailed: it is wrong (counted like a failed sign-in).
+        AccountLocked: too many wrong ones.
+    """
+    user = reserve_attempt(app, actor.username)
+    matches = verify_password(password, user.password_hash if user else None)
+    if user is None or user.id != actor.user_id or not matches or not is_genuine(app, user):
+        note_failure(app, actor.username, user)
+        raise SignInFailed
+    with session_scope(app.engine) as session:
+        forget_failures(app, session, actor.username)
 
 
 def hash_new_password(username: str, password: str, *, rounds: int = ROUNDS) -> str:

@@ -92,4 +92,5 @@ def test_a_hospital_acts_on_its_own_data_sets_only() -> None:
 def test_the_printed_table_has_a_row_per_action() -> None:
     lines = policy.as_markdown().splitlines()
     assert len(lines) == len(Action) + 2
-    assert "| case.submit | self | - | - | - |" in lines
+    assert "| case.submit | self | - | - | - | - |" in lines
+    assert "| model.promote | - | - | - | any | yes |" in lines
