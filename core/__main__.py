@@ -134,6 +134,18 @@ def issue_tls(
     print(f"{out}: superlink.crt and root.crt")
 
 
+@app.command("recover-root")
+def recover_root(
+    shares: Annotated[Path, typer.Argument(help="File with one recovery share on each line.")],
+) -> None:
+    """Put the authority's lost root key back from people's shares and the recovery file in its folder."""
+    from core.services import key_ceremony
+    from core.settings import Settings
+
+    found = key_ceremony.recover_root(Settings(), shares.read_text(encoding="utf-8").splitlines())
+    print(f"The root key is back. Compare its fingerprint with the one you know: {found}")
+
+
 @app.command()
 def synthetic(
     out: Annotated[Path, typer.Option(help="Folder to write; it gets an index.csv.")],

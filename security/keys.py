@@ -200,16 +200,28 @@ class KeyStore(SecretHandle):
             SecurityError: there is one already; overwriting it would lose everything sealed to it.
         """
         key = ec.generate_private_key(ec.SECP256R1())
-        pem = key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.BestAvailableEncryption(self._passphrase.hex().encode()),
-        )
-        try:
-            self.write(self._key_file(use).name, pem, exclusive=True)
-        except FileExistsError:
-            raise SecurityError(f"{self.party} has a key for '{use}' already") from None
+        self._keep(key, use)
         return PrivateKey(key, use)
+
+    def escrowed(self, use: KeyUse, secret: bytes) -> bytes:
+        """Return the private key for `use` encrypted (PKCS#8, PEM) under `secret`, of 32 random bytes.
+
+        Raises:
+            KeyMissing: as in `load`.
+        """
+        return _encrypted(self._open(use), secret)
+
+    def restore(self, use: KeyUse, escrowed: bytes, secret: bytes) -> None:
+        """Keep the key that `escrowed` returned, encrypted under this party's secret.
+
+        Raises:
+            ValueError: it does not open with `secret`, or is no elliptic-curve key.
+            SecurityError: there is a key for `use` already.
+        """
+        key = serialization.load_pem_private_key(escrowed, secret.hex().encode())
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise ValueError("an elliptic-curve key expected")  # noqa: TRY004 - as for all else that it may hold
+        self._keep(key, use)
 
     def load(self, use: KeyUse) -> PrivateKey:
         """Open a private key.
@@ -217,6 +229,9 @@ class KeyStore(SecretHandle):
         Raises:
             KeyMissing: there is none, or it does not open under this master key.
         """
+        return PrivateKey(self._open(use), use)
+
+    def _open(self, use: KeyUse) -> ec.EllipticCurvePrivateKey:
         try:
             pem = self._key_file(use).read_bytes()
             key = serialization.load_pem_private_key(pem, self._passphrase.hex().encode())
@@ -226,7 +241,13 @@ class KeyStore(SecretHandle):
             raise KeyMissing(f"the key of {self.party} for '{use}' does not open under this master key") from None
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise KeyMissing(f"the key of {self.party} for '{use}' is not an elliptic-curve key")
-        return PrivateKey(key, use)
+        return key
+
+    def _keep(self, key: ec.EllipticCurvePrivateKey, use: KeyUse) -> None:
+        try:
+            self.write(self._key_file(use).name, _encrypted(key, self._passphrase), exclusive=True)
+        except FileExistsError:
+            raise SecurityError(f"{self.party} has a key for '{use}' already") from None
 
     def save_secret(self, name: str, value: bytes) -> None:
         """Keep a small secret under `name`, AES-256-GCM under the party's secret; an older one is replaced."""
@@ -261,6 +282,14 @@ class KeyStore(SecretHandle):
 
     def _aad(self, name: str) -> bytes:
         return encode([self.party, name])
+
+
+def _encrypted(key: ec.EllipticCurvePrivateKey, passphrase: bytes) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(passphrase.hex().encode()),
+    )
 
 
 def _secret_name(name: str) -> str:

@@ -48,6 +48,7 @@ PAGES: tuple[PageSpec, ...] = (
     PageSpec("pages/hospital/data.py", "Data sets", ":material/database:", "data", _HOSPITAL),
     PageSpec("pages/hospital/node.py", "Our node", ":material/dns:", "node", _HOSPITAL),
     PageSpec("pages/authority/members.py", "Members", ":material/domain:", "members", _AUTHORITY),
+    PageSpec("pages/authority/keys.py", "Keys", ":material/key:", "keys", _AUTHORITY),
     PageSpec("pages/authority/runs.py", "Training runs", ":material/hub:", "runs", _AUTHORITY),
     PageSpec("pages/authority/models.py", "Models", ":material/deployed_code:", "models", _AUTHORITY),
     PageSpec("pages/authority/audit.py", "Audit log", ":material/verified:", "audit", _AUTHORITY),
