@@ -48,8 +48,7 @@ def _shares(*, replaced: bool) -> None:
         )
         label = "Make new shares; the old ones become void" if replaced else "Make the shares"
         if st.button(label, icon=":material/key_vertical:", key="recovery_make"):
-            made = service.make_recovery_shares(app, person, needed=int(needed), people=int(people))
-            st.session_state[SHARES] = made
+            st.session_state[SHARES] = service.make_recovery_shares(app, person, needed=int(needed), people=int(people))
             st.rerun()
     if made := st.session_state.get(SHARES):
         st.success(f"{len(made)} shares were made. Give each to its person now.", icon=":material/check_circle:")
