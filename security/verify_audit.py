@@ -267,7 +267,9 @@ class Log:
         leaf = leaf_hash(entry)
         after = hashlib.sha256(self.chain_hash + leaf).digest()
         if after.hex() != chain_hash:
-            raise AuditBroken("the entry or its chain hash was changed, or an earlier entry was taken out", expected)
+            raise AuditBroken(
+                "the entry or its chain hash was changed, or an earlier entry was changed or taken out", expected
+            )
         grow(self.roots, self.size, leaf)
         self.size, self.chain_hash = expected, after
         return value
@@ -502,7 +504,7 @@ def verify_export(
     if last is None:
         raise AuditBroken("no signed head follows the last entry (cut off at the end)", FIRST_NUMBER + log.size)
     envelope, own_root = last
-    anchor = Anchor(root or own_root, crl)
+    anchor = _anchor(root, own_root, crl)
     head, signer = anchor.open_head(envelope, signers=signers)
     check_head(head, size=log.size, chain_hash=log.chain_hash, root=log.root())
     if waiting and waiting[0].head.size > log.size:
@@ -529,8 +531,7 @@ def verify_proof(
     """
     kept = _kept(heads, root, crl)
     fields = _proof_fields(data)
-    own_root = _certificate(fields["root"])
-    anchor = Anchor(root or own_root, crl)
+    anchor = _anchor(root, fields["root"], crl)
     try:
         path, envelope = [_digest(text) for text in fields["path"]], _bytes(fields["head"])
         earlier = _bytes(fields["old_head"]) if "old_head" in fields else b""
@@ -589,6 +590,16 @@ def _compare(head: Head, log: Log, kept: Sequence[KeptHead]) -> None:
     raise AuditBroken(what, begin + FIRST_NUMBER, head.size)
 
 
+def _anchor(given: x509.Certificate | None, own: str, crl: x509.CertificateRevocationList | None) -> Anchor:
+    """Return whom to believe: the root that was given, which must be the file's own one, or that."""
+    named = _certificate(own)
+    if named.public_bytes(serialization.Encoding.PEM).decode("ascii") != own:
+        raise AuditBroken("the root certificate in the file was changed")
+    if given is not None and given != named:
+        raise AuditBroken("the signer of the head is refused: the file names another authority's root certificate")
+    return Anchor(named, crl)
+
+
 def _kept(
     lines: Iterable[bytes], root: x509.Certificate | None, crl: x509.CertificateRevocationList | None
 ) -> list[KeptHead]:
@@ -618,11 +629,12 @@ def _entry_of(line: bytes) -> tuple[bytes, str] | None:
     return None
 
 
-def _last_of(line: bytes, log: Log) -> tuple[bytes, x509.Certificate]:
+def _last_of(line: bytes, log: Log) -> tuple[bytes, str]:
+    """Return the signed head and the root certificate (PEM) of the line that ends an export."""
     try:
         fields = parse_canonical(line.removesuffix(b"\n"), _LAST_KEYS)
-        return _bytes(fields["head"]), _certificate(fields["root"])
-    except (ValueError, TypeError, AuditBroken):
+        return _bytes(fields["head"]), str(fields["root"])
+    except (ValueError, TypeError):
         what = "the line was changed: neither an entry nor the signed head"
         raise AuditBroken(what, FIRST_NUMBER + log.size) from None
 
@@ -660,7 +672,10 @@ def _digest(text: Any) -> bytes:
 
 
 def _bytes(text: Any) -> bytes:
-    return base64.b64decode(text, validate=True)
+    data = base64.b64decode(text, validate=True)
+    if base64.b64encode(data).decode("ascii") != text:
+        raise ValueError("canonical base64 expected")
+    return data
 
 
 def _parts(envelope: bytes) -> tuple[bytes, bytes, bytes]:
