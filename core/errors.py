@@ -288,6 +288,14 @@ class RecordDamaged(HemaSealError):
     remedy = "Tell your administrator; the audit log and a backup show what it was."
 
 
+class DataErased(RecordDamaged):
+    """The patient's data were erased, or their erasure has begun: nothing of them opens any more, nor is added."""
+
+    code = "APP-ERASED"
+    text = "These data were erased, as the patient asked."
+    remedy = "They cannot be brought back; a new account starts afresh."
+
+
 class AuditLogBroken(HemaSealError):
     """The audit log does not fit its signed head: it was changed from outside, and nothing is appended to it."""
 

@@ -26,6 +26,8 @@ class Settings(BaseSettings):
         database_url: SQLAlchemy URL; SQLite below `data_dir` by default, ``mysql+pymysql://`` for MySQL/MariaDB.
         master_key: 64 hex digits; required in production, otherwise the key file is used.
         master_key_file: the demo's key file (mode 0600).
+        vault_dir: the keys of patients (`security.vault`); below `data_dir` by default. Keep it out of every backup of
+            the database, or erasure does not reach that.
         max_upload_bytes: largest accepted file.
         max_pixels: largest accepted picture, width times height.
         session_hours: life of a sign-in.
@@ -49,6 +51,7 @@ class Settings(BaseSettings):
         default="", validation_alias=AliasChoices("database_url", "DATABASE_URL", "HEMASEAL_DATABASE_URL")
     )
     master_key: SecretStr | None = None
+    vault_dir: Path | None = None
     max_upload_bytes: int = 20 * 2**20
     max_pixels: int = 40_000_000
     session_hours: float = 12.0
@@ -80,6 +83,11 @@ class Settings(BaseSettings):
     def keys_dir(self) -> Path:
         """One folder per party, each with that party's encrypted private keys and nothing of the others'."""
         return self.data_dir / "keys"
+
+    @property
+    def vault(self) -> Path:
+        """The folder of the patients' keys in use."""
+        return self.vault_dir or self.data_dir / "vault"
 
     @property
     def hospitals_dir(self) -> Path:

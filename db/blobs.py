@@ -1,4 +1,4 @@
-"""Sealed objects in rows of at most 1 MiB. The bytes are opaque here; sealing and opening happen elsewhere."""
+"""Sealed objects in rows of about 1 MiB at most. The bytes are opaque here; sealing and opening happen elsewhere."""
 
 import hashlib
 
@@ -49,6 +49,29 @@ def get_blob(session: Session, blob_id: str) -> bytes:
     if len(data) != blob.size or hashlib.sha256(data).hexdigest() != blob.sha256:
         raise CheckpointRefused("the stored bytes were changed")
     return data
+
+
+def replace_front(session: Session, blob_id: str, data: bytes, *, front: bytes, length: int) -> None:
+    """Put `front` in the place of the first `length` bytes of an object; all other bytes stay in their rows.
+
+    Args:
+        session: an open writing transaction.
+        blob_id: the object.
+        data: the bytes that are stored under it now (`get_blob`).
+        front: what begins the object from now on.
+        length: at most the length of the first row.
+
+    Raises:
+        NotFound: there is no such object.
+    """
+    blob, first = session.get(Blob, blob_id, with_for_update=True), session.get(BlobPart, (blob_id, 0))
+    if blob is None or first is None:
+        raise NotFound
+    digest = hashlib.sha256(front)
+    digest.update(memoryview(data)[length:])
+    first.data = front + first.data[length:]
+    blob.size, blob.sha256 = len(data) - length + len(front), digest.hexdigest()
+    session.flush()
 
 
 def delete_blob(session: Session, blob_id: str) -> None:

@@ -26,6 +26,7 @@ from security.keys import KeyStore, KeyUse, MasterKey
 from security.records import RecordCipher
 from security.row_mac import RowMac
 from security.selftest import run_self_test
+from security.vault import Vault
 
 if TYPE_CHECKING:
     from core.diagnosis.supervisor import EnclaveSupervisor
@@ -83,6 +84,7 @@ class App:
         identity: the app's signing and sealing keys.
         records: seals the fields that the app keeps for itself.
         macs: vouches for rows that say who somebody is.
+        vault: the keys of patients, apart from the database.
         root: the authority's root certificate, from the app's own folder (the database is not trusted with it).
         audit_head: the head of the audit log that this process signed last.
     """
@@ -94,6 +96,7 @@ class App:
     identity: Identity
     records: RecordCipher
     macs: RowMac
+    vault: Vault
     root: Certificate
     audit_head: KnownHead = field(default_factory=KnownHead, repr=False, compare=False)
     _seen: list[Trust] = field(default_factory=list, repr=False, compare=False)
@@ -112,7 +115,8 @@ class App:
         except SelfTestFailed as error:
             raise SettingsError(f"self-test failed: {error}") from error
         check_settings(settings)
-        store = KeyStore(settings.keys_dir, APP_PARTY, load_master_key(settings))
+        master = load_master_key(settings)
+        store = KeyStore(settings.keys_dir, APP_PARTY, master)
         try:
             identity, root = Identity.load(store), load_root(store)
             secret = store.load_secret(RECORDS_SECRET)
@@ -126,6 +130,7 @@ class App:
             identity,
             RecordCipher(secret),
             RowMac(secret),
+            Vault(settings.vault, master),
             root,
         )
         app._check_database()

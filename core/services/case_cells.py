@@ -57,7 +57,7 @@ def view_cells(app: App, actor: Actor, case_id: str) -> list[CellPicture]:
         wanted: dict[int, list[Suspect]] = defaultdict(list)
         for suspect in worst:
             wanted[suspect.image].append(suspect)
-        sealed = {image: sealed_image_of(session, entry, image) for image in wanted}
+        sealed = {image: sealed_image_of(app, session, entry, image) for image in wanted}
         details = {"cells": len(worst), "images": len(wanted)}
         audit.append(app, session, actor, "image.view", object_id=case.id, details=details)
     slug = viewing_hospital(entry, actor).slug

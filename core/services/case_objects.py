@@ -1,10 +1,33 @@
-"""The sealed objects of a case, opaque here: its images, and the enclave's result for each. Authorises nothing."""
+"""The sealed objects of a case, opaque here: its images, and the enclave's result for each. Authorises nothing.
+
+They are stored with their fronts wrapped under the patient's key (`security.vault`), bound to case, number and kind.
+"""
+
+from enum import StrEnum
 
 from sqlmodel import Session, col, select
 
-from core.errors import NotFound
-from db.blobs import get_blob
+from core.clock import Clock
+from core.errors import NotFound, RecordDamaged
+from core.services.app import APP_PARTY
+from db.blobs import get_blob, put_blob
 from db.models import CaseImage
+from security.context import Context, Purpose
+from security.errors import SealBroken
+from security.records import RecordCipher
+from security.vault import unwrap_front, wrap_front
+
+
+class ObjectKind(StrEnum):
+    """What a sealed object of a case is; also the kind of its blob."""
+
+    IMAGE = "image"
+    RESULT = "result"
+
+
+def object_context(case_id: str, number: int, kind: ObjectKind) -> Context:
+    """Return what the wrapping of an object's front binds."""
+    return Context(purpose=Purpose.VAULT_OBJECT, study="", sender=APP_PARTY, object_id=f"{case_id}/{number}/{kind}")
 
 
 def image_rows(session: Session, case_id: str) -> list[CaseImage]:
@@ -16,27 +39,38 @@ def image_rows(session: Session, case_id: str) -> list[CaseImage]:
     return list(session.exec(statement).all())
 
 
-def sealed_images(session: Session, case_id: str) -> list[bytes]:
-    """Return the sealed images of a case in their order.
+def put_object(
+    session: Session, sealed: bytes, case_id: str, number: int, kind: ObjectKind, *, key: RecordCipher, clock: Clock
+) -> str:
+    """Store a sealed object under the patient's key inside the caller's transaction; returns the id of its blob."""
+    stored = wrap_front(sealed, key=key, context=object_context(case_id, number, kind))
+    return put_blob(session, stored, kind.value, clock).id
+
+
+def get_object(session: Session, row: CaseImage, kind: ObjectKind, *, key: RecordCipher) -> bytes:
+    """Return a sealed object of an image's row.
 
     Raises:
-        NotFound: there is none, or the object of one.
+        NotFound: there is none.
         CheckpointRefused: stored bytes were changed.
+        RecordDamaged: it is another's, or of another patient.
+    """
+    stored = get_blob(session, (row.image_blob_id if kind is ObjectKind.IMAGE else row.result_blob_id) or "")
+    try:
+        return unwrap_front(stored, key=key, context=object_context(row.case_id, row.number, kind))
+    except SealBroken as error:
+        raise RecordDamaged from error
+
+
+def sealed_objects(session: Session, case_id: str, kind: ObjectKind, *, key: RecordCipher) -> list[bytes]:
+    """Return the sealed images of a case, or their results, in the order of the images.
+
+    Raises:
+        NotFound: there is no image, or the object of one is missing.
+        CheckpointRefused: stored bytes were changed.
+        RecordDamaged: one is another's, or of another patient.
     """
     rows = image_rows(session, case_id)
     if not rows:
         raise NotFound
-    return [get_blob(session, row.image_blob_id) for row in rows]
-
-
-def sealed_results(session: Session, case_id: str) -> list[bytes]:
-    """Return the sealed results of an answered case in the order of its images.
-
-    Raises:
-        NotFound: there is no image, or the result of one is missing.
-        CheckpointRefused: stored bytes were changed.
-    """
-    rows = image_rows(session, case_id)
-    if not rows:
-        raise NotFound
-    return [get_blob(session, row.result_blob_id or "") for row in rows]
+    return [get_object(session, row, kind, key=key) for row in rows]

@@ -15,12 +15,12 @@ from core.services.answering import ImageOfCase, open_result, view
 from core.services.app import Actor, App
 from core.services.authorise import Action, Relation, authorise
 from core.services.case_access import case_for
-from core.services.case_objects import image_rows, sealed_results
+from core.services.case_objects import ObjectKind, get_object, image_rows, sealed_objects
 from core.services.case_records import CaseView, HospitalRef, case_views
 from core.services.genuine import is_genuine
 from core.services.reach import out_of_reach
 from core.services.review_records import Decision, ReviewView, current_reviews
-from db.blobs import get_blob
+from core.services.vault import key_of
 from db.engine import session_scope
 from db.models import Case, CaseStatus, Role
 
@@ -205,7 +205,7 @@ def view_pictures(app: App, actor: Actor, case_id: str, *, image: int = 0, heat_
     with session_scope(app.engine) as session:
         case = case_for(app, session, actor, case_id, Action.VIEW_IMAGE)
         entry = case_views(app, session, [case], to_patient=actor.role is Role.PATIENT)[0]
-        which, sealed = sealed_image_of(session, entry, image)
+        which, sealed = sealed_image_of(app, session, entry, image)
         results = results_of(app, session, case, entry)[0] if heat_map else ()
         audit.append(app, session, actor, "image.view", object_id=case.id, details={"image": image + 1})
     original = view(app, which=which, slug=viewing_hospital(entry, actor).slug, sealed_image=sealed)
@@ -230,18 +230,19 @@ def _frames(conclusion: Conclusion, result: DiagnosisResult) -> list[tuple[Box, 
     return [(cell.box, ranks.get(cell.box, "")) for cell in result.cells]
 
 
-def sealed_image_of(session: Session, case: CaseView, image: int) -> tuple[ImageOfCase, bytes]:
+def sealed_image_of(app: App, session: Session, case: CaseView, image: int) -> tuple[ImageOfCase, bytes]:
     """Return which image of a case this is, and its sealed object.
 
     Raises:
         NotFound: the case has no image of this number.
-        RecordDamaged: the stored bytes were changed.
+        RecordDamaged: the stored bytes were changed, or the patient's key is gone.
     """
     rows = image_rows(session, case.id)
     if not 0 <= image < len(rows):
         raise NotFound
     try:
-        sealed = get_blob(session, rows[image].image_blob_id)
+        key = key_of(app, session, case.patient_id)
+        sealed = get_object(session, rows[image], ObjectKind.IMAGE, key=key)
     except (CheckpointRefused, NotFound) as error:
         raise RecordDamaged from error
     return ImageOfCase(case_id=case.id, study=case.study, number=image, images=len(rows)), sealed
@@ -259,7 +260,8 @@ def results_of(app: App, session: Session, case: Case, entry: CaseView) -> tuple
     if entry.answered_by is None or case.answered_at is None:
         return (), ""
     try:
-        trust, sealed = app.trust(session), sealed_results(session, case.id)
+        trust, key = app.trust(session), key_of(app, session, case.patient_id)
+        sealed = sealed_objects(session, case.id, ObjectKind.RESULT, key=key)
         return tuple(
             open_result(
                 app,

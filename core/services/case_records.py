@@ -18,10 +18,12 @@ from core.services.app import APP_PARTY, App
 from core.services.context import display_name
 from core.services.genuine import is_genuine
 from core.services.routing import RoutingDecision, explain
+from core.services.vault import key_of
 from core.studies import LEUKEMIA, STUDIES_BY_CODE, Study
 from db.models import Case, CaseStatus, Hospital
 from security.context import Context, Purpose
 from security.errors import SealBroken
+from security.records import RecordCipher
 
 __all__ = ["CaseStatus", "CaseSummary", "CaseView", "HospitalRef", "Outcome", "case_views", "seal_summary"]
 
@@ -135,21 +137,22 @@ class CaseView:
         return (_RANK[self.summary.outcome], -self.summary.positive_probability, self.created_at)
 
 
-def seal_summary(app: App, case_id: str, summary: CaseSummary) -> bytes:
-    """Return the sealed summary of a case."""
-    return app.records.seal(json.dumps(asdict(summary)).encode(), context=_context(case_id))
+def seal_summary(key: RecordCipher, case_id: str, summary: CaseSummary) -> bytes:
+    """Return the summary of a case, sealed under its patient's key."""
+    return key.seal(json.dumps(asdict(summary)).encode(), context=summary_context(case_id))
 
 
-def open_summary(app: App, case: Case) -> CaseSummary | None:
+def open_summary(app: App, session: Session, case: Case) -> CaseSummary | None:
     """Return the summary of a case, None while it waits.
 
     Raises:
-        RecordDamaged: the row was changed, or belongs to another case.
+        RecordDamaged: the row was changed, or belongs to another case; or the patient's key is gone.
     """
     if case.summary is None:
         return None
     try:
-        stored: dict[str, Any] = json.loads(app.records.open(case.summary, context=_context(case.id)))
+        key = key_of(app, session, case.patient_id)
+        stored: dict[str, Any] = json.loads(key.open(case.summary, context=summary_context(case.id)))
     except SealBroken as error:
         raise RecordDamaged from error
     return CaseSummary(**{**stored, "outcome": Outcome(stored["outcome"])})
@@ -168,7 +171,9 @@ def case_views(app: App, session: Session, cases: Iterable[Case], *, to_patient:
     people = {
         who: display_name(app, session, who) for who in {case.patient_id for case in listed if case.id in genuine}
     }
-    summaries = {case.id: _summary_or_damage(app, case) if case.id in genuine else (None, True) for case in listed}
+    summaries = {
+        case.id: _summary_or_damage(app, session, case) if case.id in genuine else (None, True) for case in listed
+    }
     return [
         CaseView(
             id=case.id,
@@ -193,9 +198,9 @@ def _reason(case: Case, names: Mapping[str, str], *, to_patient: bool) -> str:
     return explain(RoutingDecision.from_json(case.routing), names, to_patient=to_patient)
 
 
-def _summary_or_damage(app: App, case: Case) -> tuple[CaseSummary | None, bool]:
+def _summary_or_damage(app: App, session: Session, case: Case) -> tuple[CaseSummary | None, bool]:
     try:
-        return open_summary(app, case), False
+        return open_summary(app, session, case), False
     except RecordDamaged:
         return None, True
 
@@ -212,5 +217,6 @@ def hospital_refs(session: Session, cases: Iterable[Case]) -> dict[str, Hospital
     return {row.id: HospitalRef(row.id, row.slug, row.name, row.city) for row in rows}
 
 
-def _context(case_id: str) -> Context:
+def summary_context(case_id: str) -> Context:
+    """Return what the seal of a case's summary binds."""
     return Context(purpose=Purpose.SUMMARY, study="", sender=APP_PARTY, object_id=case_id)

@@ -18,6 +18,7 @@ from core.errors import (
     CheckpointRefused,
     ConsentMissing,
     DatabaseUnavailable,
+    DataErased,
     HemaSealError,
     NoModel,
     NotFound,
@@ -29,7 +30,7 @@ from core.services.app import APP_PARTY, Actor, App
 from core.services.authorise import Action, Relation, authorise
 from core.services.candidates import ServedModel, served_model
 from core.services.case_images import prepared, study_named
-from core.services.case_objects import image_rows, sealed_images
+from core.services.case_objects import ObjectKind, image_rows, put_object, sealed_objects
 from core.services.case_records import CaseSummary, CaseView, HospitalRef, case_views, seal_summary
 from core.services.consents import ConsentPurpose, has_consent, purposes_in_force
 from core.services.dispatch import route
@@ -38,8 +39,8 @@ from core.services.places import find_place
 from core.services.reach import hospitals_asked, out_of_reach
 from core.services.routing import RoutingDecision, explain
 from core.services.stages import Stages
+from core.services.vault import key_for_new_case, key_of, note_key
 from core.studies import STUDIES_BY_CODE, Study
-from db.blobs import put_blob
 from db.engine import read_scope, session_scope
 from db.models import Case, CaseImage, CaseStatus, Consent, Role
 from db.types import new_id
@@ -81,6 +82,7 @@ def submit(
             its place); nothing was stored.
         NoModel, NoHospital: nobody can answer; nothing was stored.
         DatabaseUnavailable: nothing was stored.
+        DataErased: the patient asked for erasure, before this or while the enclave was at work.
     """
     stages = Stages()
     asked = study_named(study)
@@ -154,9 +156,10 @@ def _sent_again(app: App, actor: Actor, case: Case, view: CaseView) -> tuple[Cas
         with session_scope(app.engine) as session:
             if not has_consent(session, case.patient_id, ConsentPurpose.DIAGNOSIS):
                 return None
-            asked, sealed = hospitals_asked(session, case), sealed_images(session, case.id)
+            asked, key = hospitals_asked(session, case), key_of(app, session, case.patient_id)
+            sealed = sealed_objects(session, case.id, ObjectKind.IMAGE, key=key)
             audit.append(app, session, actor, "case.retry", object_id=case.id)
-    except (CheckpointRefused, NotFound):
+    except (CheckpointRefused, NotFound, RecordDamaged):
         _note_silence(app, case.id, "", RecordDamaged())
         return None
     return (view if case.fallback_hospital_id in asked else replace(view, fallback=None)), sealed
@@ -186,6 +189,7 @@ def _store(
     """Write images, case and audit entry in one transaction."""
     with session_scope(app.engine) as session:
         _require_consents(session, actor.user_id, allow_fallback=decision.fallback_id is not None)
+        key, made = key_for_new_case(app, session, actor.user_id)
         case = Case(
             id=case_id,
             patient_id=actor.user_id,
@@ -198,10 +202,12 @@ def _store(
         session.add(stamp(app, case))
         session.flush()
         for number, image in enumerate(sealed):
-            blob = put_blob(session, image, "image", app.clock)
-            session.add(CaseImage(case_id=case_id, number=number, image_blob_id=blob.id))
+            stored = put_object(session, image, case_id, number, ObjectKind.IMAGE, key=key, clock=app.clock)
+            session.add(CaseImage(case_id=case_id, number=number, image_blob_id=stored))
         session.flush()
         view = case_views(app, session, [case], to_patient=True)[0]
+        if made is not None:
+            note_key(app, session, actor.user_id, made)
         details = {"hospital": decision.hospital_id, "reason": decision.reason.value, "images": len(sealed)}
         audit.append(app, session, actor, "case.submit", object_id=case_id, details=details)
     return view
@@ -241,17 +247,22 @@ def _record(app: App, view: CaseView, hospital: HospitalRef, answers: Sequence[A
     result = answers[0].result
     conclusion = conclude([answer.result for answer in answers], view.study)
     with session_scope(app.engine) as session:
-        case = session.get_one(Case, view.id, with_for_update=True)
+        case = session.get(Case, view.id, with_for_update=True)
+        if case is None:
+            raise DataErased
         if case.status is not CaseStatus.WAITING:
             return case_views(app, session, [case], to_patient=True)[0]
+        key = key_of(app, session, case.patient_id)
         summary, decision = CaseSummary.of(conclusion, result.threshold), RoutingDecision.from_json(case.routing)
         change(app, case, answered_by_hospital_id=hospital.id)
         case.status = CaseStatus.ANSWERED
         case.answered_at = app.clock.now()
         case.checkpoint_id = result.checkpoint_id
-        case.summary = seal_summary(app, case.id, summary)
+        case.summary = seal_summary(key, case.id, summary)
         for row, answer in zip(image_rows(session, case.id), answers, strict=True):
-            row.result_blob_id = put_blob(session, answer.sealed, "result", app.clock).id
+            row.result_blob_id = put_object(
+                session, answer.sealed, case.id, row.number, ObjectKind.RESULT, key=key, clock=app.clock
+            )
         if hospital.id != case.hospital_id:
             decision = decision.after_failover()
             case.routing = decision.to_json()

@@ -18,11 +18,13 @@ from core.services.authorise import Action, Relation, authorise
 from core.services.case_access import case_for
 from core.services.case_records import CaseView, case_views
 from core.services.context import display_name
+from core.services.vault import key_of
 from db.engine import read_scope, session_scope
 from db.models import Case, CaseMessage, Role, User
 from db.types import new_id
 from security.context import Context, Purpose
 from security.errors import SealBroken
+from security.records import RecordCipher
 
 MAX_CHARACTERS = 2000
 MAX_MESSAGES = 500
@@ -82,7 +84,8 @@ def send(app: App, actor: Actor, case_id: str, text: str) -> None:
         case = case_for(app, session, actor, case_id, Action.SEND_MESSAGE)
         message_id, now = new_id(), app.clock.now()
         stated = {"case": case.id, "sender": actor.user_id, "sent_at": now.isoformat(), "text": body}
-        sealed = app.records.seal(json.dumps(stated).encode(), context=_context(message_id))
+        key = key_of(app, session, case.patient_id)
+        sealed = key.seal(json.dumps(stated).encode(), context=message_context(message_id))
         session.add(CaseMessage(id=message_id, case_id=case.id, sender_id=actor.user_id, body=sealed, sent_at=now))
         audit.append(app, session, actor, "message.send", object_id=case.id)
 
@@ -99,6 +102,7 @@ def read_thread(app: App, actor: Actor, case_id: str) -> list[MessageView]:
         case = case_for(app, session, actor, case_id, Action.READ_MESSAGES)
         newest = select(CaseMessage).where(CaseMessage.case_id == case.id).order_by(col(CaseMessage.sent_at).desc())
         rows = list(session.exec(newest.limit(MAX_MESSAGES)).all())[::-1]
+        key = key_of(app, session, case.patient_id)
         authors = {sender: display_name(app, session, sender) for sender in {row.sender_id for row in rows}}
         views = [
             MessageView(
@@ -106,7 +110,7 @@ def read_thread(app: App, actor: Actor, case_id: str) -> list[MessageView]:
                 mine=row.sender_id == actor.user_id,
                 by_doctor=row.sender_id != case.patient_id,
                 author=authors[row.sender_id],
-                text=_open(app, row),
+                text=_open(key, row),
                 sent_at=row.sent_at,
                 read_at=row.read_at,
             )
@@ -219,9 +223,9 @@ def _clean(text: str) -> str:
     return body
 
 
-def _open(app: App, row: CaseMessage) -> str:
+def _open(key: RecordCipher, row: CaseMessage) -> str:
     try:
-        stored: dict[str, str] = json.loads(app.records.open(row.body, context=_context(row.id)))
+        stored: dict[str, str] = json.loads(key.open(row.body, context=message_context(row.id)))
     except SealBroken as error:
         raise RecordDamaged from error
     said = (stored["case"], stored["sender"], stored["sent_at"])
@@ -230,5 +234,6 @@ def _open(app: App, row: CaseMessage) -> str:
     return stored["text"]
 
 
-def _context(message_id: str) -> Context:
+def message_context(message_id: str) -> Context:
+    """Return what the seal of a message binds."""
     return Context(purpose=Purpose.MESSAGE, study="", sender=APP_PARTY, object_id=message_id)

@@ -6,13 +6,17 @@ from contextlib import suppress
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
+from core.errors import RecordDamaged
 from core.learning.orders import serving_party
 from core.services.app import App
+from core.services.case_objects import ObjectKind, object_context
+from core.services.vault import key_of
 from db.models import BlobPart, Case, CaseImage, CaseStatus, CertificateRecord, Consent, ConsentPurpose, Hospital
 from security.certificates import Certificate
 from security.errors import CertificateRefused, SealBroken
 from security.keys import KeyUse
 from security.sealing import recipients_of
+from security.vault import unwrap_front
 
 HEAD_BYTES = 2**14  # certificates, signatures and both recipients lie at the front of a sealed image
 
@@ -30,7 +34,7 @@ def out_of_reach(app: App, session: Session, cases: Collection[Case]) -> set[str
     waiting = [case for case in cases if case.status is CaseStatus.WAITING]
     if not waiting:
         return set()
-    agreed, readers = _agreed_to_fallback(session, waiting), _readers(session, waiting)
+    agreed, readers = _agreed_to_fallback(session, waiting), _readers(app, session, waiting)
     asked = {case.id: _asked(case, agreed) for case in waiting}
     slugs = dict(session.exec(select(Hospital.id, Hospital.slug)).all())
     able = {key: _openers(app, session, slugs[key]) for key in {key for keys in asked.values() for key in keys}}
@@ -55,18 +59,20 @@ def _agreed_to_fallback(session: Session, cases: Collection[Case]) -> set[str]:
     return set(rows.all())
 
 
-def _readers(session: Session, cases: Collection[Case]) -> dict[str, set[str]]:
+def _readers(app: App, session: Session, cases: Collection[Case]) -> dict[str, set[str]]:
     """Return the serials that each case's first image names (all of a case name the same); none if it is damaged."""
     rows = session.exec(
         select(CaseImage.case_id, func.substr(BlobPart.data, 1, HEAD_BYTES))
         .join(BlobPart, col(BlobPart.blob_id) == col(CaseImage.image_blob_id))
         .where(col(CaseImage.case_id).in_({case.id for case in cases}), CaseImage.number == 0, BlobPart.number == 0)
     )
-    named: dict[str, set[str]] = {}
-    for case_id, head in rows.all():
-        with suppress(SealBroken):
-            named[case_id] = set(recipients_of(bytes(head)))
-    return {case.id: named.get(case.id, set()) for case in cases}
+    heads, named = dict(rows.all()), {}
+    for case in cases:
+        named[case.id] = set[str]()
+        with suppress(SealBroken, RecordDamaged):
+            key, context = key_of(app, session, case.patient_id), object_context(case.id, 0, ObjectKind.IMAGE)
+            named[case.id] |= set(recipients_of(unwrap_front(bytes(heads.get(case.id, b"")), key=key, context=context)))
+    return named
 
 
 def _openers(app: App, session: Session, slug: str) -> set[str]:

@@ -17,11 +17,13 @@ from sqlmodel import Session, col, select
 from core.errors import RecordDamaged
 from core.services.app import APP_PARTY, App
 from core.services.context import display_name
+from core.services.vault import key_of
 from core.studies import STUDIES_BY_CODE
 from db.models import Case, CaseReview
 from security.context import Context, Purpose
 from security.encoding import decode, encode
 from security.errors import SecurityError
+from security.records import RecordCipher
 from security.signing import sign, verify
 
 VERSION = 1
@@ -71,8 +73,8 @@ class Signed:
     signature: bytes
 
 
-def seal_and_sign(app: App, case: Case, review_id: str, statement: Mapping[str, Any]) -> Signed:
-    """Return the sealed, signed form of what a doctor states about a case."""
+def seal_and_sign(app: App, case: Case, review_id: str, key: RecordCipher, statement: Mapping[str, Any]) -> Signed:
+    """Return what a doctor states about a case, sealed under the patient's key and signed."""
     canonical = encode(
         {
             **statement,
@@ -82,9 +84,9 @@ def seal_and_sign(app: App, case: Case, review_id: str, statement: Mapping[str, 
             "nonce": secrets.token_bytes(NONCE_BYTES),
         }
     )
-    context = _context(case, review_id)
+    context = review_context(case, review_id)
     return Signed(
-        body=app.records.seal(canonical, context=context),
+        body=key.seal(canonical, context=context),
         signature=sign(hashlib.sha256(canonical).digest(), signer=app.identity, context=context),
     )
 
@@ -117,9 +119,9 @@ def _read_review(app: App, session: Session, case: Case, row: CaseReview, *, for
     Raises:
         RecordDamaged: one of these does not hold.
     """
-    context = _context(case, row.id)
+    context = review_context(case, row.id)
     try:
-        canonical = app.records.open(row.body, context=context)
+        canonical = key_of(app, session, case.patient_id).open(row.body, context=context)
         digest = verify(row.signature, trust=app.trust(session), context=context, party=APP_PARTY, at=row.signed_at)
     except SecurityError as error:
         raise RecordDamaged from error
@@ -171,6 +173,7 @@ def _rows_of(session: Session, cases: Collection[Case]) -> list[tuple[Case, list
     return [(case, by_case[case.id]) for case in cases if case.id in by_case]
 
 
-def _context(case: Case, review_id: str) -> Context:
+def review_context(case: Case, review_id: str) -> Context:
+    """Return what seal and signature of a review bind."""
     study = STUDIES_BY_CODE[case.study_code]
     return Context(purpose=Purpose.REVIEW, study=study.name, sender=APP_PARTY, object_id=review_id)

@@ -10,6 +10,7 @@ from core.services.authorise import Action
 from core.services.case_access import case_for
 from core.services.case_records import CaseSummary, Outcome, open_summary
 from core.services.review_records import Decision, ReviewView, read_chain, seal_and_sign
+from core.services.vault import key_of
 from core.studies import STUDIES_BY_CODE, Study
 from db.engine import session_scope
 from db.models import CaseReview, CaseStatus, Role
@@ -54,7 +55,7 @@ def sign_review(
     try:
         with session_scope(app.engine) as session:
             case = case_for(app, session, actor, case_id, Action.SIGN_REVIEW, lock=True)
-            summary = open_summary(app, case)
+            summary = open_summary(app, session, case)
             if summary is None:
                 raise ReviewRefused("the program has not answered yet")
             study = STUDIES_BY_CODE[case.study_code]
@@ -71,6 +72,7 @@ def sign_review(
                 app,
                 case,
                 review_id,
+                key_of(app, session, case.patient_id),
                 {
                     "doctor": actor.user_id,
                     "hospital": actor.hospital_id or "",

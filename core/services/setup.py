@@ -1,7 +1,7 @@
 """Set-up: bring an installation, whatever its state, to one that starts. Safe to repeat and to run twice at once.
 
-Order: master key, database schema, authority, members' keys, revocation list, audit log, then (in demo mode) accounts
-and the rest of `core.services.demo`. A step that was done is left alone.
+Order: master key, database schema, authority, members' keys, revocation list, audit log, vault, then (in demo mode)
+accounts and the rest of `core.services.demo`. A step that was done is left alone.
 """
 
 import secrets
@@ -25,6 +25,7 @@ from core.services.authority import (
 )
 from core.services.context import Profile
 from core.services.members import PARTS
+from core.services.vault_intake import take_in
 from core.settings import Mode, Settings
 from db import migrate
 from db.engine import make_engine, session_scope
@@ -76,6 +77,8 @@ def run(
         app = App.start(settings, clock=clock)
         try:
             _log(app)
+            if taken := take_in(app):
+                say(f"Taken into the vault: what is stored of {taken} patients, each under a key of their own")
             if settings.mode is Mode.DEMO:
                 from core.services import demo  # noqa: PLC0415 (production never needs it)
 

@@ -28,6 +28,7 @@ from db.models.federation import (
     RunWish,
 )
 from db.models.members import CertificateRecord, Hospital, RevocationList
+from db.models.vault import PatientKey
 
 __all__ = [
     "Appointment",
@@ -49,6 +50,7 @@ __all__ = [
     "Dataset",
     "Hospital",
     "LoginCode",
+    "PatientKey",
     "Provenance",
     "RateLimit",
     "RecoveryCode",

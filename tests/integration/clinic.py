@@ -9,6 +9,7 @@ from core.services.case_records import CaseSummary, Outcome, seal_summary
 from core.services.genuine import stamp
 from core.services.routing import Reason, RoutingDecision
 from core.services.slots import offer, own_slots
+from core.services.vault import key_for_new_case
 from core.studies import LEUKEMIA
 from db.blobs import put_blob
 from db.engine import read_scope, session_scope
@@ -40,6 +41,7 @@ def stored_case(
     )
     case_id, now = new_id(), app.clock.now()
     with session_scope(app.engine) as session:
+        key, _ = key_for_new_case(app, session, patient.user_id)
         case = Case(
             id=case_id,
             patient_id=patient.user_id,
@@ -49,7 +51,7 @@ def stored_case(
             fallback_hospital_id=other,
             answered_by_hospital_id=None if summary is None else chosen,
             routing=decision.to_json(),
-            summary=None if summary is None else seal_summary(app, case_id, summary),
+            summary=None if summary is None else seal_summary(key, case_id, summary),
             created_at=now,
             answered_at=None if summary is None else now,
         )
