@@ -8,7 +8,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(
 export PYTHONDONTWRITEBYTECODE :=
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help run test test-flower flower-demo check docs licences lock clean
+.PHONY: help run test test-flower flower-demo check docs licences sbom audit lock clean
 
 help:
 	@echo "make run       install what is needed, set up, start at http://localhost:$(PORT)"
@@ -18,6 +18,8 @@ help:
 	@echo "make check     lint and type check only"
 	@echo "make docs      write the list of modules in docs/architecture.md"
 	@echo "make licences  list the licences of all third-party packages"
+	@echo "make sbom      write sbom.cdx.json, the bill of materials of what is installed (CycloneDX)"
+	@echo "make audit     ask PyPI whether vulnerabilities of the pinned packages are known (needs the network)"
 	@echo "make lock      resolve requirements*.txt into the lock files again"
 	@echo "make clean     remove the virtual environment and caches (var/ stays)"
 
@@ -46,6 +48,14 @@ docs: $(VENV)/.installed-dev
 
 licences: $(VENV)/.installed-dev
 	@$(VENV)/bin/pip-licenses --order=license --format=markdown --with-urls
+
+sbom: $(VENV)/bin/uv
+	@$(VENV)/bin/uv tool run -q --from cyclonedx-bom==7.5.0 cyclonedx-py requirements requirements.lock \
+		--output-reproducible -o sbom.cdx.json
+	@echo "sbom.cdx.json: $$(grep -c '"bom-ref"' sbom.cdx.json) entries"
+
+audit: $(VENV)/bin/uv
+	@$(VENV)/bin/uv tool run -q --from pip-audit==2.10.1 pip-audit --disable-pip --require-hashes -r requirements.lock
 
 lock: $(VENV)/bin/uv
 	$(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade -q \
