@@ -29,6 +29,7 @@ SHIPPED_MODEL = ROOT / "models" / "leukemia.model"
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
 PLACE = "Stockholm, Sweden"
 _ROUNDS = 4  # bcrypt; nobody signs in
+_UPLOADS = 10**6  # one patient sends them all
 Progress = Callable[[int, int], None]
 
 
@@ -96,7 +97,13 @@ def respond(
     rng = np.random.default_rng(seed)
     order = [files[i] for i in rng.permutation(len(files))]
     with tempfile.TemporaryDirectory(prefix="hemaseal-respond-") as folder:
-        settings = Settings(data_dir=Path(folder) / "var", database_url=database_url, mode=Mode.DEMO, master_key=None)
+        settings = Settings(
+            data_dir=Path(folder) / "var",
+            database_url=database_url,
+            mode=Mode.DEMO,
+            master_key=None,
+            uploads_per_hour=_UPLOADS,
+        )
         setup.run(settings, demo_contents=False, rounds=_ROUNDS)
         app = App.start(settings)
         try:

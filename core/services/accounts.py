@@ -23,6 +23,7 @@ from core.services.consents import (
 )
 from core.services.context import Profile, open_profile, seal_profile
 from core.services.genuine import change, stamp
+from core.services.rate_limits import REGISTRATIONS, spend
 from core.services.sessions import (
     SessionView,
     actor_of,
@@ -106,15 +107,21 @@ def register_patient(
     email: str = "",
     city: str = "",
     consents: Collection[ConsentPurpose] = (),
+    address: str = "",
 ) -> Actor:
     """Make a patient's account with the consents that were given; nobody is signed in by this.
 
+    `address` is the network address of the browser, or "" where it is not known.
+
     Raises:
+        TooOften: too many accounts from this address.
         RegistrationRefused: a field is not acceptable, or the user name is taken.
     """
     name = normalise_username(username)
     if name.startswith(DEMO_PREFIX):
         raise RegistrationRefused("this user name is kept for the demo")
+    if address:
+        spend(app, REGISTRATIONS, address)
     try:
         person = Profile(display_name.strip(), email.strip(), city.strip())
         user = new_user(app, username=name, password=password, role=Role.PATIENT, profile=person)

@@ -17,6 +17,7 @@ from core.services.authorise import Action
 from core.services.case_access import case_for
 from core.services.case_reading import results_of, sealed_image_of, viewing_hospital
 from core.services.case_records import case_views
+from core.services.rate_limits import VIEWS, spend
 from db.engine import session_scope
 from db.models import Role
 
@@ -48,7 +49,9 @@ def view_cells(app: App, actor: Actor, case_id: str) -> list[CellPicture]:
         NotAuthorised: it is not this person's.
         EnclaveUnavailable: no enclave answered.
         RecordDamaged, ImageBroken: a stored image was changed.
+        TooOften: more images than a person may open in an hour.
     """
+    spend(app, VIEWS, actor.user_id)
     with session_scope(app.engine) as session:
         case = case_for(app, session, actor, case_id, Action.VIEW_IMAGE)
         entry = case_views(app, session, [case], to_patient=actor.role is Role.PATIENT)[0]

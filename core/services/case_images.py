@@ -19,6 +19,7 @@ from core.imaging.quality import check_quality
 from core.services.app import Actor, App
 from core.services.authorise import Action, Relation, authorise
 from core.services.candidates import served_model
+from core.services.rate_limits import LOOKS, spend
 from core.services.stages import Stages
 from core.settings import Settings
 from core.studies import STUDIES, Study
@@ -81,10 +82,12 @@ def look_at(app: App, actor: Actor, data: bytes, *, study: str) -> Advice:
     Raises:
         NotAuthorised: not a patient.
         InvalidInput: the study is not known.
+        TooOften: more files than a patient may have looked at in an hour.
     """
     asked = study_named(study)
     with read_scope(app.engine) as session:
         authorise(app, session, actor, Action.SUBMIT_CASE, Relation.SELF, object_id=actor.user_id)
+    spend(app, LOOKS, actor.user_id)
     try:
         pixels = _decoded(data, app.settings)
     except HemaSealError as error:

@@ -18,6 +18,7 @@ from core.services.case_access import case_for
 from core.services.case_objects import ObjectKind, get_object, image_rows, sealed_objects
 from core.services.case_records import CaseView, HospitalRef, case_views
 from core.services.genuine import is_genuine
+from core.services.rate_limits import VIEWS, spend
 from core.services.reach import out_of_reach
 from core.services.review_records import Decision, ReviewView, current_reviews
 from core.services.vault import key_of
@@ -201,7 +202,9 @@ def view_pictures(app: App, actor: Actor, case_id: str, *, image: int = 0, heat_
         NotAuthorised: it is not this person's.
         EnclaveUnavailable: no enclave answered.
         RecordDamaged, ImageBroken: the stored image was changed.
+        TooOften: more images than a person may open in an hour.
     """
+    spend(app, VIEWS, actor.user_id)
     with session_scope(app.engine) as session:
         case = case_for(app, session, actor, case_id, Action.VIEW_IMAGE)
         entry = case_views(app, session, [case], to_patient=actor.role is Role.PATIENT)[0]

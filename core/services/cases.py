@@ -36,6 +36,7 @@ from core.services.consents import ConsentPurpose, has_consent, purposes_in_forc
 from core.services.dispatch import route
 from core.services.genuine import change, is_genuine, stamp
 from core.services.places import find_place
+from core.services.rate_limits import spend, uploads
 from core.services.reach import hospitals_asked, out_of_reach
 from core.services.routing import RoutingDecision, explain
 from core.services.stages import Stages
@@ -81,6 +82,7 @@ def submit(
         ImageTypeRefused, ImageBroken, ImageTooLarge, ImageRefused: a file cannot be used (of several it is named by
             its place); nothing was stored.
         NoModel, NoHospital: nobody can answer; nothing was stored.
+        TooOften: more cases than a patient may send in an hour.
         DatabaseUnavailable: nothing was stored.
         DataErased: the patient asked for erasure, before this or while the enclave was at work.
     """
@@ -90,6 +92,7 @@ def submit(
     with read_scope(app.engine) as session:
         authorise(app, session, actor, Action.SUBMIT_CASE, Relation.SELF, object_id=actor.user_id)
         _require_consents(session, actor.user_id, allow_fallback=allow_fallback)
+    spend(app, uploads(app), actor.user_id)
     pictures = prepared(files, asked, app.settings, stages)
     with stages.measure("route"):
         way = route(app, asked, place=near, preferred=preferred, allow_fallback=allow_fallback)

@@ -18,6 +18,7 @@ from core.services.authorise import Action, Relation, authorise
 from core.services.case_access import case_for
 from core.services.case_records import CaseView, case_views
 from core.services.context import display_name
+from core.services.rate_limits import MESSAGES, spend
 from core.services.vault import key_of
 from db.engine import read_scope, session_scope
 from db.models import Case, CaseMessage, Role, User
@@ -76,10 +77,12 @@ def send(app: App, actor: Actor, case_id: str, text: str) -> None:
 
     Raises:
         InvalidInput: empty, longer than `MAX_CHARACTERS`, or with control characters.
+        TooOften: more than a person may write in ten minutes.
         NotFound: there is no such case.
         NotAuthorised: neither the patient nor a doctor of the case's hospital.
     """
     body = _clean(text)
+    spend(app, MESSAGES, actor.user_id)
     with session_scope(app.engine) as session:
         case = case_for(app, session, actor, case_id, Action.SEND_MESSAGE)
         message_id, now = new_id(), app.clock.now()

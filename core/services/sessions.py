@@ -15,6 +15,7 @@ from core.services.app import Actor, App
 from core.services.attempts import ANONYMOUS, forget_failures, note_failure, reserve_attempt
 from core.services.authorise import Action, Relation, authorise
 from core.services.genuine import change, is_genuine, stamp
+from core.services.rate_limits import SIGN_INS, give_back, spend
 from db.engine import read_scope, session_scope
 from db.models import LoginCode, User, UserSession
 from security.passwords import ROUNDS, hash_password, verify_password
@@ -43,19 +44,30 @@ def normalise_username(username: str) -> str:
     return username.strip().lower()
 
 
-def check_password(app: App, username: str, password: str) -> str:
+def check_password(app: App, username: str, password: str, *, address: str = "") -> str:
     """Return a single-use code, valid for 60 s, that `redeem_code` turns into a session.
+
+    Args:
+        app: the application.
+        username: as typed.
+        password: as typed.
+        address: network address of the browser, or "" where it is not known.
 
     Raises:
         SignInFailed: unknown name, wrong password or inactive account: not told apart, also not by time.
         AccountLocked: the fifth failure in a row, and every attempt for 15 minutes after it.
+        TooOften: too many failures from this address, under whatever names.
     """
     name = normalise_username(username)
+    if address:
+        spend(app, SIGN_INS, address)
     user = reserve_attempt(app, name)
     matches = verify_password(password, user.password_hash if user else None)
     if user is None or not matches or not is_genuine(app, user):
         note_failure(app, name, user)
         raise SignInFailed
+    if address:
+        give_back(app, SIGN_INS, address)
     code = secrets.token_urlsafe(32)
     with session_scope(app.engine) as session:
         forget_failures(app, session, name)

@@ -36,7 +36,7 @@ def enter(username: str, password: str, wanted: str = "") -> None:
     """Check the password and go on; an error is drawn and leaves the form as it was."""
     app = state.app()
     try:
-        code = check_password(app, username, password)
+        code = check_password(app, username, password, address=st.context.ip_address or "")
         if not state.has_session_route():
             guard.keep_token(redeem_code(app, code))
             st.rerun()

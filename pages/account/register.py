@@ -33,6 +33,7 @@ def register(typed: RegistrationInput, city: str, given: list[ConsentPurpose]) -
             email=typed.email,
             city=city,
             consents=given,
+            address=st.context.ip_address or "",
         )
     except HemaSealError as error:
         shell.show_error(error)
