@@ -7,7 +7,7 @@ import streamlit as st
 from core.errors import HemaSealError
 from core.services.accounts import Role
 from core.services.app import Actor
-from pages._ui import guard, shell, sign_in, state
+from pages._ui import guard, shell, sign_in, state, step_up
 from pages._ui.registry import PAGES, PageSpec, pages_for
 
 _HOME = "home"
@@ -62,6 +62,8 @@ def main() -> None:
         shell.plain_start_notice()
     if person is not None and shell.signed_in_bar(person):
         guard.leave()
+    if person is not None:
+        step_up.bar(person)
     page.run()
 
 

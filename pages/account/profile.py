@@ -1,4 +1,6 @@
-"""One's own account: profile, consents, password, and the browsers that are signed in."""
+"""One's own account: profile, consents, password, second factor, and the browsers that are signed in."""
+
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -17,7 +19,7 @@ from core.services.accounts import (
     withdraw_consent,
 )
 from core.services.places import place_titles
-from pages._ui import guard, shell, state, times
+from pages._ui import guard, shell, state, step_up, times
 from pages._ui.auth_forms import PASSWORD_RULE, password_form
 from pages._ui.words import CONSENT_TITLES
 
@@ -94,9 +96,17 @@ def browsers() -> None:
 
 
 shell.title("My account", f"You are signed in as **{person.username}**.")
-sections = {"Details": details, "Consents": consent_list, "Password": password, "Browsers": browsers}
+sections = {
+    "Details": details,
+    "Consents": consent_list,
+    "Password": password,
+    "Second factor": partial(step_up.section, person),
+    "Browsers": browsers,
+}
 if person.role is not Role.PATIENT:
     del sections["Consents"]
+if person.role not in step_up.ROLES:
+    del sections["Second factor"]
 if (following := st.session_state.pop("account_next_section", None)) in sections:
     st.session_state["account_section"] = following
 # One section at a time: a profile that is not looked at is not read, and leaves no entry in the audit log.
