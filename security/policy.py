@@ -84,6 +84,8 @@ class Action(StrEnum):
     READ_AUDIT = "audit.read"
     EXPORT_AUDIT = "audit.export"
     VERIFY_AUDIT = "audit.verify"
+    KEEP_AUDIT_HEAD = "audit.head"
+    READ_ACCESS_LOG = "access.read"
 
 
 _SELF = frozenset({Relation.SELF})
@@ -119,6 +121,7 @@ _PATIENT = {
     Action.READ_APPOINTMENT: _CASE,
     Action.SEND_MESSAGE: _CASE,
     Action.READ_MESSAGES: _CASE,
+    Action.READ_ACCESS_LOG: _SELF,
 }
 
 _DOCTOR = {
@@ -151,6 +154,7 @@ _HOSPITAL = {
     Action.READ_RUN: _EVERY,  # the global metrics; a node's own ones are READ_NODE
     Action.READ_MODEL: _EVERY,
     Action.READ_MEMBER: _HOUSE,
+    Action.KEEP_AUDIT_HEAD: _EVERY,  # hashes and a number: what a hospital keeps, nobody can cut off
 }
 
 _AUTHORITY = {
@@ -171,6 +175,7 @@ _AUTHORITY = {
     Action.READ_AUDIT: _EVERY,
     Action.EXPORT_AUDIT: _EVERY,
     Action.VERIFY_AUDIT: _EVERY,
+    Action.KEEP_AUDIT_HEAD: _EVERY,
 }
 
 POLICY: Mapping[tuple[str, Action], frozenset[Relation]] = MappingProxyType(

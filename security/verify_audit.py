@@ -441,6 +441,43 @@ def read_kept(lines: Iterable[bytes], anchor: Anchor) -> list[KeptHead]:
     return kept
 
 
+class KeptHeads:
+    """Kept heads, compared one by one with a log while it is read.
+
+    Attributes:
+        heads: all of them, the smallest log first.
+    """
+
+    def __init__(self, heads: Sequence[KeptHead] = ()) -> None:
+        self.heads = tuple(heads)
+        self._waiting = list(reversed(self.heads))
+
+    def compare(self, log: Log) -> None:
+        """Compare the heads of the size that the log has reached; ask before each entry and after the last.
+
+        Raises:
+            AuditBroken: the log has other entries than those that were kept.
+        """
+        while self._waiting and self._waiting[-1].head.size == log.size:
+            head = self._waiting.pop().head
+            if (head.chain_hash, head.root) != (log.chain_hash, log.root()):
+                begin = max((one.head.size for one in self.heads if one.head.size < head.size), default=0)
+                what = f"not the entries of a kept head of {time_text(head.time)}: the log was written anew"
+                raise AuditBroken(what, begin + FIRST_NUMBER, head.size)
+
+    def finish(self, log: Log) -> None:
+        """Compare with the log when it has ended.
+
+        Raises:
+            AuditBroken: as `compare`, or the log is shorter than it was.
+        """
+        self.compare(log)
+        if self._waiting:
+            longest = self._waiting[0].head
+            what = f"missing, with all up to entry {longest.size}: a kept head of {time_text(longest.time)} has them"
+            raise AuditBroken(f"{what} (cut off at the end)", FIRST_NUMBER + log.size)
+
+
 # Files ----------------------------------------------------------------------------------------------------------------
 
 
@@ -489,13 +526,12 @@ def verify_export(
     Raises:
         AuditBroken: an entry was changed, taken out, added or moved; says which.
     """
-    kept = _kept(heads, root, crl)
-    log, waiting, last = Log(), list(reversed(kept)), None
+    kept = KeptHeads(_kept(heads, root, crl))
+    log, last = Log(), None
     for line in lines:
         if last is not None:
             raise AuditBroken("added after the signed head", FIRST_NUMBER + log.size)
-        while waiting and waiting[-1].head.size == log.size:
-            _compare(waiting.pop().head, log, kept)
+        kept.compare(log)
         found = _entry_of(line)
         if found is None:
             last = _last_of(line, log)
@@ -507,11 +543,8 @@ def verify_export(
     anchor = _anchor(root, own_root, crl)
     head, signer = anchor.open_head(envelope, signers=signers)
     check_head(head, size=log.size, chain_hash=log.chain_hash, root=log.root())
-    if waiting and waiting[0].head.size > log.size:
-        longest = waiting[0].head
-        what = f"missing, with all up to entry {longest.size}: a kept head of {time_text(longest.time)} has them"
-        raise AuditBroken(f"{what} (cut off at the end)", FIRST_NUMBER + log.size)
-    return Verified(f"{log.size} entries", head, signer, anchor.root, root is not None, tuple(kept))
+    kept.finish(log)
+    return Verified(f"{log.size} entries", head, signer, anchor.root, root is not None, kept.heads)
 
 
 def verify_proof(
@@ -579,15 +612,6 @@ def _prefix(old: Head, path: list[bytes], head: Head) -> str:
     if found != (old.root, head.root):
         raise AuditBroken("the earlier log is not the beginning of the later one", 1, old.size)
     return f"the log of {old.size} entries is the beginning of the log of {head.size} entries"
-
-
-def _compare(head: Head, log: Log, kept: Sequence[KeptHead]) -> None:
-    """Compare a kept head with the log as far as it was read."""
-    if (head.chain_hash, head.root) == (log.chain_hash, log.root()):
-        return
-    begin = max((one.head.size for one in kept if one.head.size < head.size), default=0)
-    what = f"not the entries of a kept head of {time_text(head.time)}: the log was written anew"
-    raise AuditBroken(what, begin + FIRST_NUMBER, head.size)
 
 
 def _anchor(given: x509.Certificate | None, own: str, crl: x509.CertificateRevocationList | None) -> Anchor:

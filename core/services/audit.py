@@ -135,7 +135,7 @@ def export(app: App, actor: Actor) -> bytes:
         NotAuthorised: only the authority exports.
         AuditLogBroken: names the first entry that does not fit.
     """
-    end = _end_after(app, actor, "audit.export")
+    end = end_after(app, actor, "audit.export")
     with read_scope(app.engine) as session:
         return b"".join(export_lines(entries_until(session, end.head), head=end.envelope, root=app.root))
 
@@ -145,10 +145,16 @@ def root_certificate(app: App) -> bytes:
     return app.root.pem
 
 
-def _end_after(app: App, actor: Actor, action: str, details: Details | None = None) -> SignedEnd:
-    """Write down what the authority takes out of the log, and return the signed head that covers it."""
+def end_after(
+    app: App, actor: Actor, action: str, *, needs: Action = Action.EXPORT_AUDIT, details: Details | None = None
+) -> SignedEnd:
+    """Write down what somebody takes out of the log, and return the signed head that covers it.
+
+    Raises:
+        NotAuthorised: the policy does not let them.
+    """
     with session_scope(app.engine) as session:
-        authorise(app, session, actor, Action.EXPORT_AUDIT, Relation.ANY)
+        authorise(app, session, actor, needs, Relation.ANY)
         append(app, session, actor, action, details=details)
         return signed_end(session, app.trust(session))
 

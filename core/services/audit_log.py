@@ -25,7 +25,7 @@ from security.certificates import Trust
 from security.errors import SecurityError
 from security.identity import Identity
 from security.merkle import Frontier
-from security.verify_audit import AuditBroken, Head, Log, check_head
+from security.verify_audit import AuditBroken, Head, KeptHeads, Log, check_head
 
 HEAD_SIGNERS = (APP_PARTY, "coordinator")
 Details = Mapping[str, str | int | bool | None]
@@ -235,22 +235,25 @@ def signed_end(session: Session, trust: Trust) -> SignedEnd:
     return SignedEnd(head, stored.signer, stored.signature)
 
 
-def entries_until(session: Session, head: Head) -> Iterator[tuple[bytes, str]]:
+def entries_until(session: Session, head: Head, kept: KeptHeads | None = None) -> Iterator[tuple[bytes, str]]:
     """Yield the stored entries that a head vouches for (encoded, chain hash in hex), each checked; at last the head.
 
-    They are read as they are needed, so that a log of any length takes the same memory.
+    They are read as they are needed, so that a log of any length takes the same memory. They are compared with `kept`
+    heads, too.
 
     Raises:
         AuditLogBroken: names the first entry that does not fit.
     """
-    log = Log()
+    log, kept = Log(), kept or KeptHeads()
     place, columns = col(AuditEntry.number), (col(AuditEntry.entry), col(AuditEntry.chain_hash))
     statement = select(*columns).where(place <= head.size).order_by(place)
     try:
         for entry, chain_hash in session.execute(statement, execution_options={"yield_per": _PAGE}):
+            kept.compare(log)
             log.take(entry, chain_hash)
             yield entry, chain_hash
         check_head(head, size=log.size, chain_hash=log.chain_hash, root=log.root())
+        kept.finish(log)
         _refuse_more(session, head)
     except AuditBroken as error:
         raise AuditLogBroken(str(error)) from error

@@ -1,10 +1,13 @@
 """Audit log: look through it, verify it from the first entry to its signed head, take it away."""
 
+from collections.abc import Callable
+
 import pandas as pd
 import streamlit as st
 
 from core.errors import HemaSealError
 from core.services import audit as service
+from core.services import audit_proofs as proofs
 from core.services.accounts import accounts, session_actor
 from pages._ui import guard, shell, state, times
 from pages._ui.words import ACT_GROUPS, OUTCOMES
@@ -43,10 +46,20 @@ def verification() -> None:
                 key="audit_root",
                 on_click="ignore",
             )
+            st.download_button(
+                "Verifier",
+                data=proofs.verifier,
+                file_name="verify_audit.py",
+                mime="text/x-python",
+                icon=":material/terminal:",
+                key="audit_verifier",
+                on_click="ignore",
+            )
         st.caption(
-            "An export is checked anywhere, without this database: "
-            "`python -m security audit-verify FILE --root hemaseal-root.pem`. Keep the root certificate, which is "
-            "public, from before: one that comes together with a forged log proves nothing."
+            "An export is checked anywhere, without this database and this program: "
+            "`python verify_audit.py hemaseal-audit.jsonl --root hemaseal-root.pem` needs Python and the package "
+            "`cryptography`. Keep root certificate and verifier, which are public, from before: those that come "
+            "together with a forged log prove nothing."
         )
         if asked:
             _verify()
@@ -66,6 +79,59 @@ def _verify() -> None:
         icon=":material/verified:",
     )
     st.caption(f"Root of the tree: `{view.root}`")
+
+
+def one_entry() -> None:
+    """Draw the choice of an entry and, when asked, the proof that it is in the log."""
+    st.markdown("Prove that one entry is in the log without handing out the others.")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        number = st.number_input("Entry No.", min_value=1, step=1, key="audit_prove_number", width=180)
+        asked = st.button("Verify this entry", icon=":material/fact_check:", key="audit_prove")
+    if asked:
+        with st.spinner("Checking every entry …"):
+            found = proofs.prove_entry(app, person, int(number))
+        st.success(
+            f"**Entry {found.number:,} is in the log** of {found.size:,} entries that was signed just now.",
+            icon=":material/verified:",
+        )
+        _download(found.proof, f"hemaseal-entry-{found.number}.json")
+
+
+def kept_heads() -> None:
+    """Draw what makes a cut-off end visible: a head to keep, and the comparison with heads that were kept."""
+    st.markdown(
+        "Who could sign for this program could also put the log back to an earlier state. A **head** that somebody "
+        "else keeps (a hospital, an auditor, a sheet of paper) shows that: it names the number of entries and their "
+        "hash. Keep one now and then; add its line to the file of those that you keep."
+    )
+    token = guard.token() or ""
+    st.download_button(
+        "Head to keep",
+        data=lambda: proofs.head_to_keep(app, session_actor(app, token)),
+        file_name="hemaseal-head.jsonl",
+        mime="application/jsonl",
+        icon=":material/bookmark_add:",
+        key="audit_head",
+        on_click="ignore",
+    )
+    file = st.file_uploader("Heads that you kept", type=["jsonl"], key="audit_kept")
+    if st.button("Compare with the log", disabled=file is None, key="audit_compare") and file is not None:
+        with st.spinner("Checking every entry …"):
+            found = proofs.compare(app, person, file.getvalue())
+        st.success(
+            f"**Nothing is missing.** The {found.old_size:,} entries that were signed on "
+            f"{times.show_time(found.old_time)} are the first of the {found.size:,} of today.",
+            icon=":material/verified:",
+        )
+        _download(found.proof, "hemaseal-comparison.json")
+
+
+def _download(proof: bytes, name: str) -> None:
+    """Draw the button that takes a proof away, and how it is checked."""
+    st.download_button(
+        "Download the proof", data=proof, file_name=name, mime="application/json", key="audit_proof", on_click="ignore"
+    )
+    st.caption(f"`python verify_audit.py {name} --root hemaseal-root.pem`")
 
 
 def _who(view: service.EntryView, names: dict[str, str]) -> str:
@@ -129,9 +195,18 @@ def entries() -> None:
         st.caption(f"Times are shown in your time zone, {times.zone_name()}.", width="content")
 
 
+def safely(part: Callable[[], None]) -> None:
+    """Draw a part of the page, or why it cannot be drawn."""
+    try:
+        part()
+    except HemaSealError as error:
+        shell.show_error(error)
+
+
 shell.title("Audit log", "Who did what, and who looked at whose data. Names and findings are never in it.")
-try:
-    verification()
-    entries()
-except HemaSealError as error:
-    shell.show_error(error)
+safely(verification)
+with st.expander("Verify one entry", key="audit_one_entry"):
+    safely(one_entry)
+with st.expander("Compare with a head you kept", key="audit_kept_heads"):
+    safely(kept_heads)
+safely(entries)

@@ -6,6 +6,8 @@ import streamlit as st
 from core.errors import HemaSealError
 from core.services import datasets, privacy_spend, run_views
 from core.services import node as service
+from core.services.accounts import session_actor
+from core.services.audit_proofs import head_to_keep
 from pages._ui import charts, guard, privacy, shell, state, times, training
 from pages._ui.words import KEY_USES, PARTY_PARTS
 
@@ -133,6 +135,24 @@ def _chart(view: service.RunComparison, node: service.NodeView) -> None:
     )
 
 
+def audit_head() -> None:
+    """Draw the download of the audit log's signed head, which the hospital keeps."""
+    token = guard.token() or ""
+    st.download_button(
+        "Head of the audit log",
+        data=lambda: head_to_keep(app, session_actor(app, token)),
+        file_name="hemaseal-head.jsonl",
+        mime="application/jsonl",
+        icon=":material/bookmark_add:",
+        key="node_audit_head",
+        on_click="ignore",
+    )
+    st.caption(
+        "It holds hashes and a number, no data. Keep one now and then: whoever cuts entries off the end of the log, "
+        "even with this program's own key, can not cut them off before a head that you kept."
+    )
+
+
 try:
     own = service.node(app, person)
     shell.title(f"Node of {own.hospital}", "Your part of the federation: keys, data, and what it achieves.")
@@ -144,6 +164,8 @@ try:
     certificates()
     st.header("Data sets", anchor=False)
     data_sets()
+    st.header("What others cannot take back", anchor=False)
+    audit_head()
     times.zone_note()
 except HemaSealError as error:
     shell.show_error(error)
