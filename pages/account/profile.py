@@ -1,5 +1,6 @@
 """One's own account: profile, consents, password, second factor, and the browsers that are signed in."""
 
+from collections.abc import Callable
 from functools import partial
 
 import pandas as pd
@@ -96,7 +97,7 @@ def browsers() -> None:
 
 
 shell.title("My account", f"You are signed in as **{person.username}**.")
-sections = {
+sections: dict[str, Callable[[], None]] = {
     "Details": details,
     "Consents": consent_list,
     "Password": password,

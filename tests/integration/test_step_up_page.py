@@ -18,11 +18,11 @@ from tests.integration.page_support import TIMEOUT_S, draw, words
 from tests.integration.test_step_up import sign_in
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-SECTION = {"account_section": "Second factor"}
+SECTION = "Second factor"
 
 
 def test_an_authenticator_is_set_up_with_password_and_code(served: App) -> None:
-    tab = draw(served, "account/profile", "demo-authority", **SECTION)
+    tab = draw(served, "account/profile", "demo-authority", account_section=SECTION)
     assert "optional" in words(tab)
     tab.text_input(key="second_factor_password").input(DEMO_PASSWORD)
     tab.button(key="second_factor_start").click().run()
@@ -36,7 +36,7 @@ def test_an_authenticator_is_set_up_with_password_and_code(served: App) -> None:
 
 
 def test_a_wrong_password_shows_no_secret(served: App) -> None:
-    tab = draw(served, "account/profile", "demo-authority", **SECTION)
+    tab = draw(served, "account/profile", "demo-authority", account_section=SECTION)
     tab.text_input(key="second_factor_password").input("certainly wrong")
     tab.button(key="second_factor_start").click().run()
     assert "ACC-SIGNIN" in words(tab)
@@ -46,7 +46,7 @@ def test_a_wrong_password_shows_no_secret(served: App) -> None:
 def test_where_it_is_required_the_page_says_so(served: App, monkeypatch: pytest.MonkeyPatch) -> None:
     strict = replace(served, settings=served.settings.model_copy(update={"second_factor": True}))
     monkeypatch.setattr(state, "app", lambda: strict)
-    assert "these acts are refused" in words(draw(strict, "account/profile", "demo-doctor", **SECTION))
+    assert "these acts are refused" in words(draw(strict, "account/profile", "demo-doctor", account_section=SECTION))
 
 
 @pytest.mark.parametrize("username", ["demo-patient", "demo-hospital"])
