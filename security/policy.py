@@ -41,6 +41,7 @@ class Action(StrEnum):
     CHANGE_SECOND_FACTOR = "second-factor.change"
     READ_CONSENT = "consent.read"
     CHANGE_CONSENT = "consent.change"
+    ERASE_DATA = "data.erase"
 
     SUBMIT_CASE = "case.submit"
     RETRY_CASE = "case.retry"
@@ -108,6 +109,7 @@ _STEPPING_UP = {Action.READ_SECOND_FACTOR: _SELF, Action.CHANGE_SECOND_FACTOR: _
 _PATIENT = {
     Action.READ_CONSENT: _SELF,
     Action.CHANGE_CONSENT: _SELF,
+    Action.ERASE_DATA: _SELF,
     Action.SUBMIT_CASE: _SELF,
     Action.RETRY_CASE: _CASE,
     Action.LIST_CASES: _SELF,

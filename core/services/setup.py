@@ -24,6 +24,7 @@ from core.services.authority import (
     restore_revocations,
 )
 from core.services.context import Profile
+from core.services.erasure import resume
 from core.services.members import PARTS
 from core.services.vault_intake import take_in
 from core.settings import Mode, Settings
@@ -79,6 +80,8 @@ def run(
             _log(app)
             if taken := take_in(app):
                 say(f"Taken into the vault: what is stored of {taken} patients, each under a key of their own")
+            if finished := resume(app):
+                say(f"Finished the erasure of {finished} patients")
             if settings.mode is Mode.DEMO:
                 from core.services import demo  # noqa: PLC0415 (production never needs it)
 

@@ -9,7 +9,7 @@ from core.services.case_records import CaseSummary, Outcome, seal_summary
 from core.services.genuine import stamp
 from core.services.routing import Reason, RoutingDecision
 from core.services.slots import offer, own_slots
-from core.services.vault import key_for_new_case
+from core.services.vault import key_for_new_case, note_key
 from core.studies import LEUKEMIA
 from db.blobs import put_blob
 from db.engine import read_scope, session_scope
@@ -41,7 +41,7 @@ def stored_case(
     )
     case_id, now = new_id(), app.clock.now()
     with session_scope(app.engine) as session:
-        key, _ = key_for_new_case(app, session, patient.user_id)
+        key, made = key_for_new_case(app, session, patient.user_id)
         case = Case(
             id=case_id,
             patient_id=patient.user_id,
@@ -59,6 +59,8 @@ def stored_case(
         session.flush()
         image = put_blob(session, b"sealed elsewhere", "image", app.clock)
         session.add(CaseImage(case_id=case_id, number=0, image_blob_id=image.id))
+        if made is not None:
+            note_key(app, session, patient.user_id, made)
     return case_id
 
 
