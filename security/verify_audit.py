@@ -47,6 +47,7 @@ _ENVELOPE = b"\x01" + bytes((len(_SUITE),)) + _SUITE.encode("ascii")
 _PARTY_URI = "urn:hemaseal:"
 _ECDSA = ec.ECDSA(hashes.SHA256())
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+_decode = json.JSONDecoder().raw_decode
 _LINE = b'{"chain_hash":"', b'","entry":', b"}"
 
 
@@ -182,7 +183,7 @@ def parse_canonical(data: bytes, keys: frozenset[str]) -> dict[str, Any]:
         raise ValueError("bytes expected")  # noqa: TRY004
     try:
         text = data.decode("ascii")
-        value = json.loads(text)
+        value, _ = _decode(text)  # what may follow is found by the comparison with the canonical text
         if isinstance(value, dict) and value.keys() == keys and _encode(value) == text:
             return value
     except RecursionError:
@@ -645,8 +646,8 @@ def _entry_of(line: bytes) -> tuple[bytes, str] | None:
         return None
     try:
         quoted = text[: -len(end)].decode("ascii")
-        entry = json.loads(quoted)
-        if type(entry) is str and encode_basestring_ascii(entry) == quoted:
+        entry, _ = _decode(quoted)
+        if isinstance(entry, str) and encode_basestring_ascii(entry) == quoted:
             return entry.encode("ascii"), line[start:stop].decode("ascii")
     except (ValueError, RecursionError):
         return None

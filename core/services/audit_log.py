@@ -11,7 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from sqlalchemy import insert
+from sqlalchemy import insert, update
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from core.clock import Clock
@@ -32,6 +33,19 @@ Details = Mapping[str, str | int | bool | None]
 _CODE = re.compile(r"[A-Za-z0-9_.:/+-]{0,64}")
 _DISEASES = frozenset(STUDIES) | {label.name for study in STUDIES.values() for label in study.classes}
 _PAGE = 2000
+_LOCKED_HEAD = (
+    select_columns(
+        col(AuditHead.size),
+        col(AuditHead.chain_hash),
+        col(AuditHead.frontier),
+        col(AuditHead.signer),
+        col(AuditHead.signature),
+    )
+    .where(col(AuditHead.id) == 1)
+    .with_for_update()
+)
+_ADD_ENTRY = insert(AuditEntry)
+_CHANGE_HEAD = update(AuditHead).where(col(AuditHead.id) == 1)
 _Value = TypeVar("_Value", bound="str | int | bool | None")
 
 
@@ -85,11 +99,11 @@ def append(
         AuditLogBroken: the log was changed from outside; the transaction must not be committed.
         ValueError: a detail is not a code.
     """
-    head, state = _locked_head(session, lambda: app.trust(session), app.audit_head)
+    state = _locked_head(session, lambda: app.trust(session), app.audit_head)
     entry = _entry(
         state, app.clock.now(), actor=actor, action=action, object_id=object_id, outcome=outcome, details=details
     )
-    return _grow(session, head, state, entry, clock=app.clock, signer=app.identity, known=app.audit_head)
+    return _grow(session, state, entry, clock=app.clock, signer=app.identity, known=app.audit_head)
 
 
 def append_signed(
@@ -107,11 +121,11 @@ def append_signed(
     """Append like `append`, for processes that are not the app: `signer` is one of `HEAD_SIGNERS`."""
     if signer.party not in HEAD_SIGNERS:
         raise ValueError(f"{signer.party} does not sign the audit log")
-    head, state = _locked_head(session, lambda: trust)
+    state = _locked_head(session, lambda: trust)
     entry = _entry(
         state, clock.now(), actor=actor, action=action, object_id=object_id, outcome=outcome, details=details
     )
-    return _grow(session, head, state, entry, clock=clock, signer=signer)
+    return _grow(session, state, entry, clock=clock, signer=signer)
 
 
 def begin_log(session: Session, *, clock: Clock, signer: Identity) -> bool:
@@ -126,14 +140,13 @@ def begin_log(session: Session, *, clock: Clock, signer: Identity) -> bool:
     return True
 
 
-def _locked_head(
-    session: Session, trust: Callable[[], Trust], known: KnownHead | None = None
-) -> tuple[AuditHead, LogState]:
-    """Return the head row, locked, and the state that its signature vouches for.
+def _locked_head(session: Session, trust: Callable[[], Trust], known: KnownHead | None = None) -> LogState:
+    """Lock the head row and return the state that its signature vouches for.
 
     A head that this very process signed last (`known`) is recognised byte for byte and not verified again.
     """
-    head = session.get(AuditHead, 1, with_for_update=True, populate_existing=True)
+    session.flush()  # so that what the act itself locks is locked before the log, by everybody
+    head = session.connection().execute(_LOCKED_HEAD).one_or_none()
     if head is None:
         raise AuditLogBroken("the signed head is missing")
     try:
@@ -141,12 +154,12 @@ def _locked_head(
         if head.signer not in HEAD_SIGNERS:
             raise AuditLogBroken("the head was not signed by a party that may")
         if known is not None and known.last == (head.signature, state):
-            return head, state
+            return state
         signed = verify_head(head.signature, trust=trust(), party=head.signer)
         check_head(signed, size=state.size, chain_hash=state.chain_hash, root=state.frontier.root())
     except (AuditBroken, SecurityError, ValueError, TypeError) as error:
         raise AuditLogBroken("its signed head does not hold") from error
-    return head, state
+    return state
 
 
 def _entry(
@@ -173,7 +186,6 @@ def _entry(
 
 def _grow(
     session: Session,
-    head: AuditHead,
     state: LogState,
     entry: bytes,
     *,
@@ -183,11 +195,10 @@ def _grow(
 ) -> int:
     after = state.append(entry)
     signature = sign_head(after, time=clock.now(), signer=signer)
+    connection = session.connection()
     row = {"number": after.size, "entry": entry, "chain_hash": after.chain_hash.hex()}
-    session.connection().execute(insert(AuditEntry), row)
-    for name, value in _columns(after, signer, signature).items():
-        setattr(head, name, value)
-    session.flush()
+    connection.execute(_ADD_ENTRY, row)
+    connection.execute(_CHANGE_HEAD, _columns(after, signer, signature))
     if known is not None:
         known.last = (signature, after)
     return after.size
