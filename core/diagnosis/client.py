@@ -41,6 +41,7 @@ _ERRORS: dict[Code, type[HemaSealError]] = {
     Code.MODEL_UNKNOWN: NoModel,
     Code.IMAGE_SEAL: RecordDamaged,
     Code.IMAGE_UNREADABLE: ImageBroken,
+    Code.ANSWER_REFUSED: RecordDamaged,
     Code.FAILED: EnclaveUnavailable,
 }
 
@@ -55,6 +56,7 @@ class SealedModel:
         run: id of the run that its seal names.
         sender: party that sealed it.
         sealed: what `core.diagnosis.checkpoint_file.seal_model` made.
+        head: its encrypted head, signed by the sender; empty where the head is in the model.
     """
 
     checkpoint_id: str
@@ -62,6 +64,16 @@ class SealedModel:
     run: str
     sender: str
     sealed: bytes = field(repr=False)
+    head: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncryptedQuestion:
+    """A query for the key holder, its id, and how long each stage inside the enclave took, in milliseconds."""
+
+    query_id: str
+    query: bytes = field(repr=False)
+    stages_ms: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +137,7 @@ class EnclaveClient:
                 run=model.run,
                 sender=model.sender,
                 sealed=model.sealed,
+                head=model.head,
             )
         )
 
@@ -167,13 +180,50 @@ class EnclaveClient:
             "checkpoint_id": checkpoint_id,
             "sealed": sealed_image,
         }
-        try:
-            reply = self._ask(self._request(Operation.DIAGNOSE, **fields))
-        except NoModel:
-            if supply is None:
-                raise
-            self.load_model(supply())
-            reply = self._ask(self._request(Operation.DIAGNOSE, **fields))
+        reply = self._ask_of_model(Operation.DIAGNOSE, fields, supply)
+        return EnclaveAnswer(sealed=reply.sealed, stages_ms=reply.stages_ms)
+
+    def encrypt(
+        self,
+        *,
+        case_id: str,
+        study: str,
+        checkpoint_id: str,
+        sealed_image: bytes,
+        image: int = 0,
+        images: int = 1,
+        supply: Callable[[], SealedModel] | None = None,
+    ) -> EncryptedQuestion:
+        """Let the enclave make a query of one image of a case, for the key holder of a model's encrypted head.
+
+        Arguments as in `diagnose`. The query says nothing of the case; `conclude` makes a result of its answer.
+
+        Raises:
+            NoModel, CheckpointRefused, RecordDamaged: as in `diagnose`.
+            ImageBroken: as in `diagnose`, or the image is a field of several cells.
+        """
+        fields: dict[str, Any] = {
+            "case_id": case_id,
+            "image": image,
+            "images": images,
+            "study": study,
+            "checkpoint_id": checkpoint_id,
+            "sealed": sealed_image,
+        }
+        reply = self._ask_of_model(Operation.ENCRYPT, fields, supply)
+        return EncryptedQuestion(query_id=reply.query_id, query=reply.query, stages_ms=reply.stages_ms)
+
+    def conclude(self, query_id: str, answer: bytes) -> EnclaveAnswer:
+        """Let the enclave make the result of a query from the key holder's signed answer; once for each query.
+
+        Returns:
+            As `diagnose`, for the image that the query was made of.
+
+        Raises:
+            RecordDamaged: the answer is not the key holder's to this query.
+            EnclaveUnavailable: as ever, or the query is not open: concluded already, too old, or of another enclave.
+        """
+        reply = self._ask(self._request(Operation.CONCLUDE, query_id=query_id, answer=answer))
         return EnclaveAnswer(sealed=reply.sealed, stages_ms=reply.stages_ms)
 
     def view(self, *, case_id: str, study: str, sealed_image: bytes, image: int = 0, images: int = 1) -> bytes:
@@ -210,6 +260,16 @@ class EnclaveClient:
     def stop(self) -> None:
         """End the enclave process."""
         self._ask(self._request(Operation.STOP))
+
+    def _ask_of_model(self, op: Operation, fields: dict[str, Any], supply: Callable[[], SealedModel] | None) -> Reply:
+        """Ask for something that needs a model; one that the enclave has not loaded is supplied."""
+        try:
+            return self._ask(self._request(op, **fields))
+        except NoModel:
+            if supply is None:
+                raise
+            self.load_model(supply())
+            return self._ask(self._request(op, **fields))
 
     def _request(self, op: Operation, **fields: Any) -> Request:
         return Request(

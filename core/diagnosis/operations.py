@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from core.clock import Clock
 from core.diagnosis.assessment import assess
 from core.diagnosis.checkpoint_file import open_model
+from core.diagnosis.encrypted_operations import EncryptedHeads
 from core.diagnosis.hardening import wipe
 from core.diagnosis.measurement import measure_with_model
 from core.diagnosis.predictor import Predictor
@@ -42,7 +43,7 @@ from core.diagnosis.wire import (
     result_context,
     view_context,
 )
-from core.errors import CheckpointRefused, HemaSealError, ImageRefused
+from core.errors import CheckpointRefused, HemaSealError, ImageRefused, NoModel, NotFound
 from core.imaging.cells import CellBox, crop
 from core.imaging.decode import decode_upload, encode_png
 from core.studies import STUDIES
@@ -104,6 +105,7 @@ class Enclave:
         self._on_stop = on_stop
         self._replays = Replays()
         self._models: OrderedDict[str, Predictor] = OrderedDict()
+        self._encrypted = EncryptedHeads(identity, measurement)
         self._lock = threading.Lock()
         self._inference = threading.Lock()
         self.start_s = 0.0
@@ -114,6 +116,8 @@ class Enclave:
             Operation.DIAGNOSE: self._diagnose,
             Operation.VIEW: self._view,
             Operation.CROPS: self._crops,
+            Operation.ENCRYPT: self._encrypt,
+            Operation.CONCLUDE: self._conclude,
             Operation.STOP: self._stop,
         }
 
@@ -158,7 +162,7 @@ class Enclave:
 
     def _hello(self, _request: Request) -> Reply:
         with self._lock:
-            models = tuple(self._models)
+            models = (*self._models, *self._encrypted.models)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return Reply(
             code=Code.OK,
@@ -183,6 +187,16 @@ class Enclave:
                 sender=request.sender,
                 at=self._clock.now(),
             )
+            if request.head:
+                self._encrypted.load(
+                    request.checkpoint_id,
+                    model,
+                    request.head,
+                    sender=request.sender,
+                    trust=self._trust,
+                    at=self._clock.now(),
+                )
+                return Reply(code=Code.OK)
             with self._lock:
                 loaded = self._models.get(request.checkpoint_id)
             if loaded is None:
@@ -217,29 +231,18 @@ class Enclave:
         finally:
             wipe(pixels)
         stages = {"open": (opened - started) * 1e3, "decode": (decoded - opened) * 1e3, **found.stages_ms}
-        manifest, lead = predictor.manifest, found.lead
-        result = DiagnosisResult(
+        manifest = predictor.manifest
+        result = DiagnosisResult.of(
+            found.lead,
+            manifest,
+            heat_map_png=found.overlay,
             case_id=request.case_id,
             image=request.image,
             images=request.images,
-            study=request.study,
             checkpoint_id=request.checkpoint_id,
-            weights_sha256=manifest.weights_sha256,
             box=found.box,
-            probabilities=lead.probabilities,
-            label_index=lead.label_index,
-            outcome=lead.outcome,
-            positive_probability=lead.positive_probability,
-            confidence=lead.confidence,
-            threshold=manifest.threshold,
-            prediction_set=lead.prediction_set,
-            coverage=manifest.coverage,
-            heat_map_png=found.overlay,
             cells=found.cells,
             cells_seen=found.cells_seen,
-            alarm_threshold=manifest.alarm_threshold,
-            alarm_rate=manifest.alarm_rate,
-            false_alarm_bound=manifest.false_alarm_bound,
             stages_ms=stages,
             answered_by=self._identity.party,
             measurement=measure_with_model(self._measurement, manifest.litert_sha256),
@@ -266,6 +269,39 @@ class Enclave:
         finally:
             wipe(pixels)
         return Reply(code=Code.OK, sealed=self._seal(strip, request, crops_context(**self._which(request))))
+
+    def _encrypt(self, request: Request) -> Reply:
+        now = self._clock.now()
+        pixels = self._decode(self._open_image(request, now))
+        about = {"case_id": request.case_id, "image": request.image, "images": request.images}
+        try:
+            with self._inference:
+                query_id, query, stages = self._encrypted.ask(
+                    pixels, study=request.study, checkpoint_id=request.checkpoint_id, about=about, at=now
+                )
+        except NoModel as error:
+            raise _Refused(Code.MODEL_UNKNOWN) from error
+        except ImageRefused as error:
+            raise _Refused(Code.IMAGE_UNREADABLE) from error
+        finally:
+            wipe(pixels)
+        return Reply(code=Code.OK, query_id=query_id, query=query, stages_ms=stages)
+
+    def _conclude(self, request: Request) -> Reply:
+        try:
+            result = self._encrypted.conclude(request.query_id, request.answer, trust=self._trust, at=self._clock.now())
+        except NotFound as error:
+            raise _Refused(Code.REQUEST_REFUSED) from error
+        except SecurityError as error:
+            raise _Refused(Code.ANSWER_REFUSED) from error
+        context = result_context(
+            study=result.study,
+            case_id=result.case_id,
+            party=self._identity.party,
+            image=result.image,
+            images=result.images,
+        )
+        return Reply(code=Code.OK, sealed=self._seal(result.encode(), request, context), stages_ms=result.stages_ms)
 
     def _stop(self, _request: Request) -> Reply:
         self._on_stop()

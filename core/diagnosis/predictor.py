@@ -18,7 +18,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from core.diagnosis.bundle import ServingModel
+from core.diagnosis.bundle import ModelManifest, ServingModel
 from core.errors import CheckpointRefused
 from core.imaging.preprocess import normalise, preprocess
 from core.learning.class_scores import calibrated_probabilities, positive_log_odds
@@ -64,6 +64,37 @@ class Prediction:
     stages_ms: dict[str, float]
 
 
+def decide(
+    probabilities: NDArray[np.float64],
+    logits: NDArray[np.float64],
+    manifest: ModelManifest,
+    *,
+    heat_map: NDArray[np.float32],
+    stages_ms: dict[str, float],
+) -> Prediction:
+    """Apply the rule of this module to calibrated probabilities float64 [C] and logits float64 [1, C] of one image."""
+    positive = np.zeros(len(manifest.classes), bool)
+    positive[list(STUDIES[manifest.study].positive_indices)] = True
+    probability = float(probabilities[positive].sum())
+    is_positive = probability >= manifest.threshold
+    side = positive if is_positive else ~positive
+    called = int(np.argmax(np.where(side, probabilities, -1.0)))
+    members = prediction_sets(logits, manifest.set_bounds, np.array([called]))[0]
+    uncertain = manifest.uncertain_low <= probability < manifest.uncertain_high
+    if len(probabilities) > 2:  # noqa: PLR2004  two classes
+        uncertain = uncertain or bool((members & ~side).any())
+    return Prediction(
+        probabilities=tuple(float(p) for p in probabilities),
+        label_index=called,
+        positive_probability=probability,
+        outcome=Outcome.UNCERTAIN if uncertain else Outcome.POSITIVE if is_positive else Outcome.NEGATIVE,
+        confidence=probability if is_positive else 1.0 - probability,
+        prediction_set=tuple(int(c) for c in np.argsort(-probabilities, kind="stable") if members[c]),
+        heat_map=heat_map,
+        stages_ms=stages_ms,
+    )
+
+
 class Predictor:
     """A loaded model. Not for several threads at once: LiteRT's interpreter has one set of buffers."""
 
@@ -76,9 +107,6 @@ class Predictor:
         model.check()
         self.manifest = manifest = model.manifest
         self._study = STUDIES[manifest.study]
-        positive = np.zeros(len(manifest.classes), bool)
-        positive[list(self._study.positive_indices)] = True
-        self._positive = positive
         try:
             self._interpreter = Interpreter(model_content=model.litert, num_threads=threads)
             self._runner = self._interpreter.get_signature_runner()
@@ -115,28 +143,12 @@ class Predictor:
             positive_temperature=manifest.positive_temperature,
             positive_offset=manifest.positive_offset,
         )[0]
-        probability = float(probabilities[self._positive].sum())
-        is_positive = probability >= manifest.threshold
-        side = self._positive if is_positive else ~self._positive
-        called = int(np.argmax(np.where(side, probabilities, -1.0)))
-        members = prediction_sets(logits, manifest.set_bounds, np.array([called]))[0]
-        uncertain = manifest.uncertain_low <= probability < manifest.uncertain_high
-        if len(probabilities) > 2:  # noqa: PLR2004  two classes
-            uncertain = uncertain or bool((members & ~side).any())
-        return Prediction(
-            probabilities=tuple(float(p) for p in probabilities),
-            label_index=called,
-            positive_probability=probability,
-            outcome=Outcome.UNCERTAIN if uncertain else Outcome.POSITIVE if is_positive else Outcome.NEGATIVE,
-            confidence=probability if is_positive else 1.0 - probability,
-            prediction_set=tuple(int(c) for c in np.argsort(-probabilities, kind="stable") if members[c]),
-            heat_map=heat_map,
-            stages_ms={
-                "preprocess": (prepared - started) * 1e3,
-                "infer": (inferred - prepared) * 1e3,
-                "heat_map": (drawn - inferred) * 1e3,
-            },
-        )
+        stages_ms = {
+            "preprocess": (prepared - started) * 1e3,
+            "infer": (inferred - prepared) * 1e3,
+            "heat_map": (drawn - inferred) * 1e3,
+        }
+        return decide(probabilities, logits, manifest, heat_map=heat_map, stages_ms=stages_ms)
 
     def _heat_map(self, cam: NDArray[np.float64]) -> NDArray[np.float32]:
         """Class activation map float64 [h, w, classes] to evidence float32 [s, s] in 0..1.

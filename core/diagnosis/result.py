@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from core.diagnosis.bundle import ModelManifest
 from core.diagnosis.codec import TRAVELS, Codec
-from core.diagnosis.predictor import Outcome
+from core.diagnosis.predictor import Outcome, Prediction
 
 Box = tuple[int, int, int]
 """(left, top, side) of a square in pixels of the image; it may reach over the border."""
@@ -48,7 +49,7 @@ class DiagnosisResult:
         threshold: positive probability from which the model calls an image positive.
         prediction_set: classes that cannot be excluded, the most probable one first ...
         coverage: ... each class being in the sets of at least this share of its images, on validation.
-        heat_map_png: RGBA overlay for `box` (`core.diagnosis.heatmap`).
+        heat_map_png: RGBA overlay for `box` (`core.diagnosis.heatmap`); empty where an encrypted head answered.
         cells: the cells of a field, row by row, the most suspicious of them with heat maps; empty for other images.
         cells_seen: how many cells the field has; more than are in `cells` where there are very many.
         alarm_threshold: positive probability from which a cell counts for its patient's alarm.
@@ -87,6 +88,29 @@ class DiagnosisResult:
     at: datetime
 
     __pydantic_config__: ClassVar = TRAVELS
+
+    @classmethod
+    def of(
+        cls, lead: Prediction, manifest: ModelManifest, *, heat_map_png: bytes, **circumstances: Any
+    ) -> "DiagnosisResult":
+        """Return the result with the answer `lead` of a model; `circumstances` are the fields that neither knows."""
+        return cls(
+            study=manifest.study,
+            weights_sha256=manifest.weights_sha256,
+            probabilities=lead.probabilities,
+            label_index=lead.label_index,
+            outcome=lead.outcome,
+            positive_probability=lead.positive_probability,
+            confidence=lead.confidence,
+            threshold=manifest.threshold,
+            prediction_set=lead.prediction_set,
+            coverage=manifest.coverage,
+            heat_map_png=heat_map_png,
+            alarm_threshold=manifest.alarm_threshold,
+            alarm_rate=manifest.alarm_rate,
+            false_alarm_bound=manifest.false_alarm_bound,
+            **circumstances,
+        )
 
     @property
     def findings(self) -> tuple[CellFinding, ...]:

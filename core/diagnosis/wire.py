@@ -35,6 +35,8 @@ class Operation(StrEnum):
     DIAGNOSE = "diagnose"
     VIEW = "view"
     CROPS = "crops"
+    ENCRYPT = "encrypt"
+    CONCLUDE = "conclude"
     STOP = "stop"
 
 
@@ -47,6 +49,7 @@ class Code(StrEnum):
     MODEL_UNKNOWN = "model-unknown"
     IMAGE_SEAL = "image-seal"
     IMAGE_UNREADABLE = "image-unreadable"
+    ANSWER_REFUSED = "answer-refused"
     FAILED = "failed"
 
 
@@ -60,15 +63,18 @@ class Request:
         at: when it was made, UTC.
         reply_to: the app's sealing certificate, DER; sealed answers go to it.
         crl: newest revocation list that the app knows, DER, or None.
-        study: name of the study (load_model, diagnose, view, crops).
-        checkpoint_id: the model (load_model, diagnose).
+        study: name of the study (all but hello and stop).
+        checkpoint_id: the model (load_model, diagnose, encrypt).
         run: run that the model's seal names (load_model).
         sender: party that sealed the model (load_model).
-        case_id: the case that the image's seal names (diagnose, view, crops).
+        head: the model's encrypted head, signed by its sender; empty for a model that has its head (load_model).
+        case_id: the case that the image's seal names (diagnose, view, crops, encrypt).
         image: number of the image in its case, from 0 ...
         images: ... and how many the case has.
         boxes: (left, top, side) of the squares to cut out (crops).
         sealed: sealed model or image.
+        query_id: the query that is answered (conclude) ...
+        answer: ... and the answer, signed by the key holder.
     """
 
     op: Operation
@@ -80,11 +86,14 @@ class Request:
     checkpoint_id: str = ""
     run: str = ""
     sender: str = ""
+    head: bytes = field(default=b"", repr=False)
     case_id: str = ""
     image: int = 0
     images: int = 1
     boxes: tuple[tuple[int, int, int], ...] = ()
     sealed: bytes = field(default=b"", repr=False)
+    query_id: str = ""
+    answer: bytes = field(default=b"", repr=False)
 
     __pydantic_config__: ClassVar = TRAVELS
 
@@ -95,7 +104,9 @@ class Reply:
 
     Attributes:
         code: how it ended; all else is empty unless it is OK.
-        sealed: sealed result (diagnose), image (view) or strip of squares (crops).
+        sealed: sealed result (diagnose, conclude), image (view) or strip of squares (crops).
+        query_id: the id of a query (encrypt) ...
+        query: ... and the query, signed by the enclave for the key holder.
         stages_ms: milliseconds of each stage inside the enclave.
         pid: process id (hello).
         measurement: `core.diagnosis.measurement.measure` (hello).
@@ -108,6 +119,8 @@ class Reply:
 
     code: Code
     sealed: bytes = field(default=b"", repr=False)
+    query_id: str = ""
+    query: bytes = field(default=b"", repr=False)
     stages_ms: dict[str, float] = field(default_factory=dict)
     pid: int = 0
     measurement: str = ""

@@ -21,7 +21,16 @@ TOLERANCE = 1e-4
 _OUTPUTS = ("logits", "cam", "features")
 
 
-def export_litert(weights: Weights, architecture: str, study: Study) -> bytes:
+def export_backbone(weights: Weights, architecture: str, study: Study) -> bytes:
+    """Return what `export_litert` does with the one output ``features``: the head's weights are not in it.
+
+    Raises:
+        CheckpointRefused: as `export_litert`.
+    """
+    return export_litert(weights, architecture, study, outputs=("features",))
+
+
+def export_litert(weights: Weights, architecture: str, study: Study, *, outputs: tuple[str, ...] = _OUTPUTS) -> bytes:
     """Convert `weights` to a LiteRT flatbuffer for one image and check it against Keras.
 
     The signature ``serving_default`` takes ``image`` float32 [1, s, s, 3] in 0..1 and returns ``logits`` [1, classes],
@@ -40,7 +49,11 @@ def export_litert(weights: Weights, architecture: str, study: Study) -> bytes:
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError("export needs Keras on TensorFlow; set KERAS_BACKEND=tensorflow")
     side = study.input_size
-    serve = _serve(weights, architecture, study)
+    serve_all = _serve(weights, architecture, study)
+
+    def serve(image: Any) -> dict[str, Any]:
+        return {name: value for name, value in serve_all(image).items() if name in outputs}
+
     function = tf.function(serve, autograph=False)
     concrete = function.get_concrete_function(tf.TensorSpec([1, side, side, 3], tf.float32, name="image"))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module())

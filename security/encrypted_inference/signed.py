@@ -5,6 +5,7 @@ other, and so are all answers; neither names a person, a case or an image. That 
 holder's to hold.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from security.certificates import Trust
@@ -16,6 +17,23 @@ from security.signing import sign, verify
 
 WHOLE = 100
 """Probabilities of answers are whole hundredths."""
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """What a node asks of the key holder.
+
+    Attributes:
+        scale: 0 to 255: which of 256 agreed steps the features were divided by before they became whole numbers.
+        logits: the encrypted logits of these.
+    """
+
+    scale: int
+    logits: EncryptedLogits
+
+    def encode(self) -> bytes:
+        """Return one byte, then the points."""
+        return bytes((self.scale,)) + self.logits.encode()
 
 
 def head_context(*, study: str, checkpoint_id: str, sender: str) -> Context:
@@ -52,10 +70,10 @@ def open_head(
     return EncryptedHead.decode(verify(envelope, trust=trust, context=context, party=party, at=at))
 
 
-def sign_query(logits: EncryptedLogits, *, signer: Identity, study: str, checkpoint_id: str, query_id: str) -> bytes:
-    """Return encrypted logits in a signed envelope, for the key holder."""
+def sign_query(query: Query, *, signer: Identity, study: str, checkpoint_id: str, query_id: str) -> bytes:
+    """Return a query in a signed envelope, for the key holder."""
     context = query_context(study=study, checkpoint_id=checkpoint_id, query_id=query_id, sender=signer.party)
-    return sign(logits.encode(), signer=signer, context=context)
+    return sign(query.encode(), signer=signer, context=context)
 
 
 def open_query(
@@ -68,15 +86,16 @@ def open_query(
     query_id: str,
     classes: int,
     at: datetime,
-) -> EncryptedLogits:
-    """Return the encrypted logits that `party` signed as this query.
+) -> Query:
+    """Return what `party` signed as this query.
 
     Raises:
         SignatureBroken, CertificateRefused: as `security.signing.verify`.
-        CiphertextRefused: signed, but not the points of so many classes.
+        CiphertextRefused: signed, but not a step and the points of so many classes.
     """
     context = query_context(study=study, checkpoint_id=checkpoint_id, query_id=query_id, sender=party)
-    return EncryptedLogits.decode(verify(envelope, trust=trust, context=context, party=party, at=at), classes=classes)
+    payload = verify(envelope, trust=trust, context=context, party=party, at=at)
+    return Query(payload[0] if payload else 0, EncryptedLogits.decode(payload[1:], classes=classes))
 
 
 def sign_answer(

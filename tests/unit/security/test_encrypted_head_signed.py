@@ -31,9 +31,10 @@ def test_a_query_goes_all_the_way_from_the_signed_head_to_the_signed_answer(
     published = signed.sign_head(head, signer=world[AUTHORITY], **WHERE)
     received = signed.open_head(published, trust=world.trust, party=AUTHORITY, at=NOW, **WHERE)
     logits = HeadEvaluator(received).logits(np.array([7, 11], np.uint8))
-    query = signed.sign_query(logits, signer=world[NODE], **WHICH)
+    query = signed.sign_query(signed.Query(131, logits), signer=world[NODE], **WHICH)
     opened = signed.open_query(query, trust=world.trust, party=NODE, classes=3, at=NOW, **WHICH)
-    assert key.decrypt(opened) == (7 + 44 + 10, -14 + 55 + 20, 21 - 66 + 30)
+    assert opened.scale == 131
+    assert key.decrypt(opened.logits) == (7 + 44 + 10, -14 + 55 + 20, 21 - 66 + 30)
     answer = signed.sign_answer((97, 2, 1), signer=world[AUTHORITY], **WHICH)
     assert signed.open_answer(answer, trust=world.trust, party=AUTHORITY, classes=3, at=NOW, **WHICH) == (97, 2, 1)
 
@@ -55,7 +56,7 @@ def test_a_query_or_an_answer_counts_nowhere_else(
     world: World, pair: tuple[HeadKey, EncryptedHead], other: dict[str, str]
 ) -> None:
     logits = HeadEvaluator(pair[1]).logits(np.zeros(2, np.uint8))
-    query = signed.sign_query(logits, signer=world[NODE], **WHICH)
+    query = signed.sign_query(signed.Query(131, logits), signer=world[NODE], **WHICH)
     answer = signed.sign_answer((100, 0, 0), signer=world[AUTHORITY], **WHICH)
     common: dict[str, Any] = {"trust": world.trust, "classes": 3, "at": NOW, **(WHICH | other)}
     with pytest.raises(SignatureBroken):
@@ -75,7 +76,9 @@ def test_only_the_party_that_must_sign_counts(
 
 @pytest.mark.filterwarnings("ignore:Parsed a")  # of a certificate whose serial number was changed
 def test_no_bit_of_a_query_can_be_changed(world: World, pair: tuple[HeadKey, EncryptedHead]) -> None:
-    query = signed.sign_query(HeadEvaluator(pair[1]).logits(np.zeros(2, np.uint8)), signer=world[NODE], **WHICH)
+    query = signed.sign_query(
+        signed.Query(0, HeadEvaluator(pair[1]).logits(np.zeros(2, np.uint8))), signer=world[NODE], **WHICH
+    )
     for at in np.random.default_rng(5).integers(0, 8 * len(query), 300).tolist():
         changed = bytearray(query)
         changed[at // 8] ^= 1 << at % 8
@@ -87,7 +90,7 @@ def _context(maker: Callable[..., Context], sender: str) -> Context:
     return maker(sender=sender, **WHICH)
 
 
-@pytest.mark.parametrize("payload", [b"", b"\0" * 255, b"\0" * 257, b"\0" * 256, b"\xff" * 256])
+@pytest.mark.parametrize("payload", [b"", b"\0", b"\0" * 256, b"\0" * 258, b"\0" * 257, b"\xff" * 257])
 def test_a_node_that_signs_other_shapes_is_refused(world: World, payload: bytes) -> None:
     query = sign(payload, signer=world[NODE], context=_context(signed.query_context, NODE))
     with pytest.raises(CiphertextRefused):
@@ -111,7 +114,9 @@ def test_all_queries_and_all_answers_are_as_long(world: World, pair: tuple[HeadK
     """Signatures in DER vary by up to four bytes; what they sign does not vary at all."""
     evaluator = HeadEvaluator(pair[1])
     queries = [
-        signed.sign_query(evaluator.logits(np.full(2, value, np.uint8)), signer=world[NODE], **WHICH)
+        signed.sign_query(
+            signed.Query(value, evaluator.logits(np.full(2, value, np.uint8))), signer=world[NODE], **WHICH
+        )
         for value in (0, 1, 255)
     ]
     answers = [
