@@ -16,7 +16,7 @@ help:
 	@echo "make test-flower  the tests against Flower, in an environment of their own ($(FLOWER))"
 	@echo "make flower-demo  a federated run over Flower on this machine: TLS, one process for each hospital"
 	@echo "make check     lint and type check only"
-	@echo "make docs      write the list of modules in docs/architecture.md"
+	@echo "make docs      write the list of modules in docs/architecture.md, and docs/policy.md"
 	@echo "make licences  list the licences of all third-party packages"
 	@echo "make sbom      write sbom.cdx.json, the bill of materials of what is installed (CycloneDX)"
 	@echo "make audit     ask PyPI whether vulnerabilities of the pinned packages are known (needs the network)"
@@ -45,6 +45,7 @@ check: $(VENV)/.installed-dev
 
 docs: $(VENV)/.installed-dev
 	@$(PY) -m tests.module_lines
+	@$(PY) -m tests.policy_page
 
 licences: $(VENV)/.installed-dev
 	@$(VENV)/bin/pip-licenses --order=license --format=markdown --with-urls

@@ -116,7 +116,6 @@ _PATIENT = {
     Action.VIEW_IMAGE: _CASE,
     Action.READ_RESULT: _CASE,
     Action.READ_REVIEW: _CASE,
-    Action.READ_SLOTS: _EVERY,
     Action.BOOK_APPOINTMENT: _CASE,
     Action.CHANGE_APPOINTMENT: _CASE,
     Action.CANCEL_APPOINTMENT: _CASE,
@@ -137,7 +136,7 @@ _DOCTOR = {
     Action.READ_REVIEW: _CARE,
     Action.OFFER_SLOT: _SELF,
     Action.WITHDRAW_SLOT: _SELF,
-    Action.READ_SLOTS: _SELF | _HOUSE,
+    Action.READ_SLOTS: _SELF,
     Action.BOOK_APPOINTMENT: _CARE,
     Action.CHANGE_APPOINTMENT: _SELF | _CARE,
     Action.CANCEL_APPOINTMENT: _SELF | _CARE,
@@ -155,7 +154,6 @@ _HOSPITAL = {
     Action.READ_NODE: _HOUSE,
     Action.READ_RUN: _EVERY,  # the global metrics; a node's own ones are READ_NODE
     Action.READ_MODEL: _EVERY,
-    Action.READ_MEMBER: _HOUSE,
     Action.KEEP_AUDIT_HEAD: _EVERY,  # hashes and a number: what a hospital keeps, nobody can cut off
 }
 
