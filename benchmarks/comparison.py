@@ -30,7 +30,6 @@ import typer
 
 from benchmarks.cross_validation import KEYS, of_fold, plain
 from benchmarks.held_out import Images, Rule, centralised, federated
-from benchmarks.shipped_model import RECIPES
 from core.errors import DatasetRefused
 from core.imaging.datasets import (
     Assignment,
@@ -46,6 +45,7 @@ from core.learning import architectures
 from core.learning.metrics import figures
 from core.learning.privacy import epsilon_by_round, units_of
 from core.learning.private_training import PrivateTrainer
+from core.learning.recipes import recipe_of
 from core.learning.run_choices import PrivacyOptions
 from core.learning.training import TrainingOptions
 from core.learning.weights import Weights
@@ -73,7 +73,7 @@ def main(  # noqa: PLR0917 - typer makes them options
     parts = split_by_patient(records, seed=seed)
     training, validation, test = (images.of(parts[part]) for part in Part)
     trainer = PrivateTrainer(study.architecture, study)
-    recipe = RECIPES[study_name]
+    recipe = recipe_of(study)
     options = replace(recipe.training, epochs=epochs or recipe.training.epochs)
     rounds = rounds or recipe.rounds
     privacy = PrivacyOptions(noise_multiplier=noise)

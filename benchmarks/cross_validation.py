@@ -31,7 +31,6 @@ import typer
 from numpy.typing import NDArray
 
 from benchmarks.held_out import Images, Rule, centralised, federated, joined
-from benchmarks.shipped_model import RECIPES
 from core.evaluation.colour_baseline import colours, judged_by_colour
 from core.imaging.datasets import Part, Record, assign_to_hospitals, load_arrays, read_index, split_by_patient
 from core.imaging.decode import decode_upload
@@ -39,6 +38,7 @@ from core.imaging.index import COLUMNS
 from core.imaging.preprocess import preprocess
 from core.imaging.splits import by_share, patients_of
 from core.learning.metrics import Figure, Judged, figures
+from core.learning.recipes import recipe_of
 from core.learning.training import Trainer
 from core.studies import STUDIES, Study
 
@@ -155,7 +155,7 @@ def main(  # noqa: PLR0917 - typer makes them options
     features = np.array([colours(pixels) for pixels in images.pixels])
     others = external_pixels(external, study, tuple(external_label or NORMAL_CELLS)) if external else None
     trainer = Trainer(architecture or study.architecture, study)
-    recipe = RECIPES[study_name]
+    recipe = recipe_of(study)
     options = replace(recipe.training, epochs=epochs or recipe.training.epochs)
     rounds = rounds or recipe.rounds
     ways = way or ["centralised", "federated"]

@@ -10,21 +10,21 @@ clear. It is judged with
 
     python -m core evaluate --checkpoint models/leukemia.model --data DIR --split DIR/split.json --part test
 
-The recipes below were chosen before the test patients were looked at. One seed is trained, not the best of several.
+The recipes (`core.learning.recipes`) were chosen before the test patients were looked at. One seed is trained, not the
+best of several.
 """
 
 import argparse
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from core.diagnosis.checkpoint_file import write_clear
 from core.imaging.datasets import DatasetArrays, load_arrays, read_index, split_by_patient
 from core.imaging.synthetic import generate_mixed_dataset
 from core.learning.orders import AggregationMode
+from core.learning.recipes import recipe_of
 from core.learning.run_events import EventKind
-from core.learning.training_options import TrainingOptions
 from core.studies import STUDIES, Study
 from federated.shares import SimulationOptions, share_out
 from federated.simulation import simulate
@@ -35,34 +35,6 @@ HOSPITALS = 4
 SEED = 0
 SYNTHETIC_SEED = 2026
 SYNTHETIC_SHARES = (0.90, 0.05, 0.05)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a study's model is trained.
-
-    Attributes:
-        rounds: of federated averaging.
-        training: at each hospital in each round.
-        synthetic: drawn cells of one more hospital; 0 for none.
-    """
-
-    rounds: int
-    training: TrainingOptions
-    synthetic: int = 0
-
-
-RECIPES = {
-    "leukemia": Recipe(rounds=6, training=TrainingOptions(epochs=3, averaging=0.98), synthetic=800),
-    "leukemia_subtypes": Recipe(
-        rounds=8,
-        training=TrainingOptions(epochs=5, learning_rate=4e-3, label_smoothing=0.02, augment=False, averaging=0.98),
-    ),
-    "multimodal": Recipe(
-        rounds=6,
-        training=TrainingOptions(epochs=3, learning_rate=1e-3, dropout=0.3, label_smoothing=0.03, averaging=0.98),
-    ),
-}
 
 
 def synthetic_hospital(cells: int, folder: Path, study: Study) -> DatasetArrays:
@@ -82,12 +54,13 @@ def show(event: Event) -> None:
 def main() -> None:
     """Draw, share out, train, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", choices=sorted(RECIPES))
+    parser.add_argument("study", choices=sorted(STUDIES))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
-    study, recipe = STUDIES[chosen.study], RECIPES[chosen.study]
+    study = STUDIES[chosen.study]
+    recipe = recipe_of(study)
     options = SimulationOptions(
         hospitals=HOSPITALS,
         rounds=recipe.rounds,

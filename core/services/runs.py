@@ -7,7 +7,7 @@ that carries runs out is another process (`core.services.worker_process`).
 import base64
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlmodel import Session, col, select
 
@@ -23,8 +23,9 @@ from core.learning.orders import (
     sign_order,
     training_party,
 )
+from core.learning.recipes import recipe_of
 from core.learning.run_choices import Combining, PrivacyOptions, RoundRules, ServerOptions
-from core.learning.training import MAX_PROXIMAL, TrainingOptions
+from core.learning.training import MAX_PROXIMAL
 from core.services import audit, worker_process
 from core.services.app import Actor, App
 from core.services.authorise import Action, Relation, authorise
@@ -192,7 +193,7 @@ def start_run(
                 for row, hospital in chosen
             ),
             minimum_members=minimum_members,
-            training=TrainingOptions(epochs=local_epochs, proximal=proximal),
+            training=replace(recipe_of(known).training, epochs=local_epochs, proximal=proximal),
             seed=seed,
             draw=secrets.token_hex(16),
             combining=combining,
