@@ -27,6 +27,7 @@ from db.models.federation import (
     RunStatus,
     RunWish,
 )
+from db.models.inference import EncryptedHeadRecord, HeadQuery
 from db.models.members import CertificateRecord, Hospital, RevocationList
 from db.models.vault import PatientKey
 
@@ -48,6 +49,8 @@ __all__ = [
     "Consent",
     "ConsentPurpose",
     "Dataset",
+    "EncryptedHeadRecord",
+    "HeadQuery",
     "Hospital",
     "LoginCode",
     "PatientKey",
