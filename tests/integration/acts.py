@@ -17,6 +17,7 @@ from sqlmodel import Session
 
 import core.services
 from core.services import (
+    access_log,
     accounts,
     appointments,
     audit,
@@ -47,40 +48,12 @@ from core.services.demo import DEMO_PASSWORD
 from core.services.reviews import Decision
 from db.models import Provenance
 from security.policy import POLICY, Action
+from tests.integration.world import World
 
 PATIENTS = frozenset({"patient", "other-patient"})
 CARE = frozenset({"patient", "doctor", "colleague"})
 NORTH_DOCTORS = frozenset({"doctor", "colleague"})
 NEW_TIME = datetime(2026, 1, 14, 9, 0, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class World:
-    """An installation in which the patient is in the care of hospital north.
-
-    Attributes:
-        app: the application.
-        people: everybody who tries, by name.
-        case: the patient's case, answered at hospital north.
-        free_slot: a time that the doctor offers.
-        appointment: the patient's, with the doctor.
-        dataset: hospital north's.
-        run: a queued run of three hospitals, hospital east not among them.
-        hospital: id of hospital north.
-        serial: a certificate of hospital north.
-        somebody: id of an account that none of `people` has.
-    """
-
-    app: App
-    people: dict[str, Actor]
-    case: str
-    free_slot: str
-    appointment: str
-    dataset: str
-    run: str
-    hospital: str
-    serial: str
-    somebody: str
 
 
 @dataclass(frozen=True)
@@ -111,6 +84,7 @@ def _zip_of_nothing() -> io.BytesIO:
 
 
 ACTS: dict[Callable[..., object], Act] = {
+    access_log.accesses: Act(Action.READ_ACCESS_LOG, lambda w, who: access_log.accesses(w.app, who)),
     accounts.create_account: Act(
         Action.MANAGE_ACCOUNTS,
         lambda w, who: accounts.create_account(
@@ -142,6 +116,7 @@ ACTS: dict[Callable[..., object], Act] = {
         Action.READ_APPOINTMENT, lambda w, who: appointments.calendar(w.app, who, w.appointment), CARE
     ),
     appointments.appointments: Act(Action.READ_APPOINTMENT, lambda w, who: appointments.appointments(w.app, who)),
+    access_log.accesses: Act(Action.READ_ACCESS_LOG, lambda w, who: access_log.accesses(w.app, who)),
     audit.list_entries: Act(Action.READ_AUDIT, lambda w, who: audit.list_entries(w.app, who)),
     audit.verify: Act(Action.VERIFY_AUDIT, lambda w, who: audit.verify(w.app, who)),
     audit.export: Act(Action.EXPORT_AUDIT, lambda w, who: audit.export(w.app, who)),
@@ -273,7 +248,7 @@ ACTS: dict[Callable[..., object], Act] = {
 }
 """In the order in which they are done; erasing comes last."""
 
-WITHOUT_SERVICE = frozenset({Action.READ_ACCESS_LOG})
+WITHOUT_SERVICE: frozenset[Action] = frozenset()
 """Actions of the policy that no service asks for yet."""
 
 PARTS: dict[Callable[..., object], str] = {
