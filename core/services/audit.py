@@ -1,9 +1,10 @@
 """Reading the audit log: list, verify, export; the authority's alone. What writes it, `audit_log`, is re-exported."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, select
 
 from core.errors import AuditLogBroken
@@ -17,6 +18,7 @@ from core.services.audit_log import (
     append,
     append_signed,
     begin_log,
+    concerns,
     entries_until,
     signed_end,
     verified,
@@ -100,7 +102,7 @@ def list_entries(
     found: list[EntryView] = []
     with read_scope(app.engine) as session:
         authorise(app, session, actor, Action.READ_AUDIT, Relation.ANY)
-        for view in _newest_first(session, before):
+        for view in _newest_first(session, before, [concerns([object_id])] if object_id else []):
             wanted = (not person or view.actor == person) and (not object_id or view.object_id == object_id)
             if wanted and view.action.startswith(action) and (outcome is None or view.outcome == outcome):
                 found.append(view)
@@ -159,9 +161,9 @@ def end_after(
         return signed_end(session, app.trust(session))
 
 
-def _newest_first(session: Session, before: int | None) -> Iterator[EntryView]:
+def _newest_first(session: Session, before: int | None, which: Sequence[ColumnElement[bool]]) -> Iterator[EntryView]:
     while True:
-        statement = select(AuditEntry).order_by(col(AuditEntry.number).desc()).limit(_PAGE)
+        statement = select(AuditEntry).where(*which).order_by(col(AuditEntry.number).desc()).limit(_PAGE)
         if before is not None:
             statement = statement.where(col(AuditEntry.number) < before)
         rows = session.exec(statement).all()

@@ -5,13 +5,13 @@ signature is checked, so that a log that was rewritten from outside is never con
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from sqlalchemy import insert, update
+from sqlalchemy import ColumnElement, LargeBinary, false, func, insert, literal, or_, update
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
@@ -33,6 +33,7 @@ Details = Mapping[str, str | int | bool | None]
 _CODE = re.compile(r"[A-Za-z0-9_.:/+-]{0,64}")
 _DISEASES = frozenset(STUDIES) | {label.name for study in STUDIES.values() for label in study.classes}
 _PAGE = 2000
+_OBJECT = b',"object":"'
 _LOCKED_HEAD = (
     select_columns(
         col(AuditHead.size),
@@ -128,6 +129,25 @@ def append_signed(
     return _grow(session, state, entry, clock=clock, signer=signer)
 
 
+def concerns(ids: Collection[str]) -> ColumnElement[bool]:
+    """Return the condition of the rows whose entry is about one of these ids, without decoding them.
+
+    The object stands behind its name in canonical JSON; the details before it never use that name (`_entry`).
+    """
+    entry, wanted = col(AuditEntry.entry), {f'{one}"'.encode("ascii", "replace") for one in ids}
+    start = func.instr(entry, literal(_OBJECT, LargeBinary)) + len(_OBJECT)
+    lengths = sorted({len(one) for one in wanted})
+    return or_(
+        false(),
+        *(
+            func.substr(entry, start, length).in_(
+                [literal(one, LargeBinary) for one in sorted(wanted) if len(one) == length]
+            )
+            for length in lengths
+        ),
+    )
+
+
 def begin_log(session: Session, *, clock: Clock, signer: Identity) -> bool:
     """Write the signed head of an empty log; set-up does this once. Returns False where there is a log."""
     if session.get(AuditHead, 1) is not None:
@@ -172,6 +192,8 @@ def _entry(
     outcome: Outcome,
     details: Details | None,
 ) -> bytes:
+    if details and "object" in details:
+        raise ValueError("a detail cannot be called object: rows are found by that name")
     return Entry(
         number=state.next_number,
         time=now,

@@ -41,6 +41,7 @@ PAGES: tuple[PageSpec, ...] = (
     PageSpec("pages/patient/results.py", "My results", ":material/lab_profile:", "results", _PATIENT),
     PageSpec("pages/patient/appointments.py", "Appointments", ":material/event:", "appointments", _PATIENT),
     PageSpec("pages/patient/messages.py", "Messages", ":material/chat:", "messages", _PATIENT),
+    PageSpec("pages/patient/access.py", "Who looked", ":material/visibility:", "access", _PATIENT),
     PageSpec("pages/doctor/worklist.py", "Worklist", ":material/checklist:", "worklist", _DOCTOR),
     PageSpec("pages/doctor/case.py", "Case", ":material/biotech:", "case", _DOCTOR, in_menu=False),
     PageSpec("pages/doctor/schedule.py", "Schedule", ":material/calendar_month:", "schedule", _DOCTOR),
