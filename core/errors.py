@@ -272,6 +272,14 @@ class AppointmentRefused(HemaSealError):
     remedy = "Look at your appointments and choose again."
 
 
+class ReferralRefused(HemaSealError):
+    """The case cannot be referred as asked."""
+
+    code = "REF-REFUSED"
+    text = "The case was not referred, and nothing was changed."
+    remedy = "Open the case again to see how it is now, then choose a hospital."
+
+
 class ReviewRefused(HemaSealError):
     """A review is incomplete or the case was signed already."""
 

@@ -45,6 +45,7 @@ class Action(StrEnum):
 
     SUBMIT_CASE = "case.submit"
     RETRY_CASE = "case.retry"
+    REFER_CASE = "case.refer"
     LIST_CASES = "case.list"
     VIEW_IMAGE = "image.view"
     READ_RESULT = "result.read"
@@ -112,6 +113,7 @@ _PATIENT = {
     Action.ERASE_DATA: _SELF,
     Action.SUBMIT_CASE: _SELF,
     Action.RETRY_CASE: _CASE,
+    Action.REFER_CASE: _CASE,
     Action.LIST_CASES: _SELF,
     Action.VIEW_IMAGE: _CASE,
     Action.READ_RESULT: _CASE,
@@ -128,6 +130,7 @@ _PATIENT = {
 _DOCTOR = {
     **_STEPPING_UP,
     Action.RETRY_CASE: _CARE,
+    Action.REFER_CASE: _CARE,
     Action.LIST_CASES: _HOUSE,
     Action.VIEW_IMAGE: _CARE,
     Action.READ_RESULT: _CARE,

@@ -175,9 +175,33 @@ def rewrap(
         CertificateRefused: a new recipient's certificate does not hold at `at`.
         ValueError: no recipients, or `at` has no time zone.
     """
+    _may_wrap(holder, sender)
+    block = handed_over(
+        sealed, holder=holder, recipients=recipients, trust=trust, context=context, sender=sender, at=at
+    )
+    return with_recipients(sealed, block, wrapper=holder, recipients=recipients, context=context, sender=sender)
+
+
+def handed_over(
+    sealed: bytes,
+    *,
+    holder: Identity,
+    recipients: Sequence[Certificate],
+    trust: Trust,
+    context: Context,
+    sender: str,
+    at: datetime,
+) -> bytes:
+    """Return the block with which `holder`, any recipient, hands an object on to others; it counts nothing by itself.
+
+    Whoever may wrap the object has to put it there (`with_recipients`), and never sees the DEK for that.
+
+    Raises:
+        SealBroken: `holder` cannot open it, whatever the cause.
+        CertificateRefused: a new recipient's certificate does not hold at `at`.
+        ValueError: no recipients, or `at` has no time zone.
+    """
     _require_zone(at)
-    if holder.party not in (sender, AUTHORITY):
-        raise SecurityError(f"'{holder.party}' may not re-wrap what '{sender}' sealed")
     for certificate in recipients:
         trust.check(certificate, party=None, use=KeyUse.SEAL, at=at)
     opened: tuple[_Sealed, bytes] | None = None
@@ -188,10 +212,36 @@ def rewrap(
         pass
     if opened is None:
         raise SealBroken
-    parts, dek = opened
-    block = _wrapped(dek, recipients, parts.core, context)
-    certificate = holder.signing_certificate
-    signature = holder.signing_key.sign(_recipients_message(block, parts.core, certificate.der, context))
+    return _wrapped(opened[1], recipients, opened[0].core, context)
+
+
+def with_recipients(
+    sealed: bytes,
+    block: bytes,
+    *,
+    wrapper: Identity,
+    recipients: Sequence[Certificate],
+    context: Context,
+    sender: str,
+) -> bytes:
+    """Return the object with the block of `handed_over` in the place of its own, signed by `wrapper`.
+
+    Whether the block leads to the DEK shows only where a new recipient opens the object: try that before the old one
+    is thrown away.
+
+    Raises:
+        SecurityError: `wrapper` is neither the sender nor the authority, so that nobody would accept its wrapping.
+        SealBroken: not a sealed object, or the block is none for exactly these recipients.
+    """
+    _may_wrap(wrapper, sender)
+    parts: _Sealed | None = None
+    with contextlib.suppress(ValueError, TypeError, SecurityError):
+        if _entries(block).keys() == {certificate.serial for certificate in recipients}:
+            parts = _Sealed.parse(sealed)
+    if parts is None:
+        raise SealBroken
+    certificate = wrapper.signing_certificate
+    signature = wrapper.signing_key.sign(_recipients_message(block, parts.core, certificate.der, context))
     return _Sealed(
         core=parts.core,
         sender_certificate=parts.sender_certificate,
@@ -313,6 +363,11 @@ def _core_message(core: bytes, certificate: bytes, context: Context) -> bytes:
 def _recipients_message(block: bytes, core: bytes, certificate: bytes, context: Context) -> bytes:
     digests = [hashlib.sha256(part).digest() for part in (certificate, core, block)]
     return encode([SUITE, "recipients", context.encode(), *digests])
+
+
+def _may_wrap(wrapper: Identity, sender: str) -> None:
+    if wrapper.party not in (sender, AUTHORITY):
+        raise SecurityError(f"'{wrapper.party}' may not re-wrap what '{sender}' sealed")
 
 
 def _require_zone(at: datetime) -> None:

@@ -29,7 +29,7 @@ from core.errors import (
     NoModel,
     RecordDamaged,
 )
-from security.certificates import Trust
+from security.certificates import Certificate, Trust
 from security.errors import CertificateRefused, SecurityError
 from security.identity import Identity
 from security.signing import sign, verify
@@ -256,6 +256,18 @@ class EnclaveClient:
         """
         which = {"case_id": case_id, "study": study, "image": image, "images": images}
         return self._ask(self._request(Operation.CROPS, **which, boxes=boxes, sealed=sealed_image)).sealed
+
+    def hand_over(
+        self, *, case_id: str, study: str, sealed_image: bytes, to: Certificate, image: int = 0, images: int = 1
+    ) -> bytes:
+        """Return the block of recipients with which the enclave hands an image over to another hospital's enclave.
+
+        Raises:
+            RecordDamaged: as in `diagnose`.
+            EnclaveUnavailable: also if the enclave does not take `to` for a hospital's enclave.
+        """
+        which = {"case_id": case_id, "study": study, "image": image, "images": images}
+        return self._ask(self._request(Operation.HAND_OVER, **which, recipient=to.der, sealed=sealed_image)).sealed
 
     def stop(self) -> None:
         """End the enclave process."""

@@ -52,12 +52,14 @@ from security.context import Context
 from security.errors import CertificateRefused, SealBroken, SecurityError
 from security.identity import Identity
 from security.keys import KeyUse
-from security.sealing import open_sealed, seal
+from security.sealing import handed_over, open_sealed, seal
 from security.signing import sign, verify
 
 MAX_MODELS = 8
 MAX_CROPS = 64
 CROP_PX = 160
+SERVING = ".serving"
+"""How the party of every hospital's enclave ends."""
 MODEL_SENDER = "authority"
 """The one party whose models serve: it seals a model for the enclaves when it promotes it."""
 
@@ -116,6 +118,7 @@ class Enclave:
             Operation.DIAGNOSE: self._diagnose,
             Operation.VIEW: self._view,
             Operation.CROPS: self._crops,
+            Operation.HAND_OVER: self._hand_over,
             Operation.ENCRYPT: self._encrypt,
             Operation.CONCLUDE: self._conclude,
             Operation.STOP: self._stop,
@@ -270,6 +273,27 @@ class Enclave:
             wipe(pixels)
         return Reply(code=Code.OK, sealed=self._seal(strip, request, crops_context(**self._which(request))))
 
+    def _hand_over(self, request: Request) -> Reply:
+        """Wrap an image's DEK for another hospital's enclave; the app, which has to sign that, does not see it."""
+        try:
+            other = Certificate(request.recipient)
+            if not other.party.endswith(SERVING) or other.party == self._identity.party:
+                raise _Refused(Code.REQUEST_REFUSED)
+            block = handed_over(
+                request.sealed,
+                holder=self._identity,
+                recipients=[other],
+                trust=self._trust,
+                context=_image_context(request),
+                sender=APP,
+                at=self._clock.now(),
+            )
+        except CertificateRefused as error:
+            raise _Refused(Code.REQUEST_REFUSED) from error
+        except (SealBroken, ValueError) as error:
+            raise _Refused(Code.IMAGE_SEAL) from error
+        return Reply(code=Code.OK, sealed=block)
+
     def _encrypt(self, request: Request) -> Reply:
         now = self._clock.now()
         pixels = self._decode(self._open_image(request, now))
@@ -308,11 +332,14 @@ class Enclave:
         return Reply(code=Code.OK)
 
     def _open_image(self, request: Request, now: datetime) -> bytes:
-        which = {"image": request.image, "images": request.images}
-        context = image_context(study=request.study, case_id=request.case_id, **which)
         try:
             return open_sealed(
-                request.sealed, recipient=self._identity, trust=self._trust, context=context, sender=APP, at=now
+                request.sealed,
+                recipient=self._identity,
+                trust=self._trust,
+                context=_image_context(request),
+                sender=APP,
+                at=now,
             )
         except (SealBroken, CertificateRefused, ValueError) as error:
             raise _Refused(Code.IMAGE_SEAL) from error
@@ -341,6 +368,10 @@ class Enclave:
         sealed = seal(data, sender=self._identity, recipients=[Certificate(request.reply_to)], context=context)
         wipe(data)
         return sealed
+
+
+def _image_context(request: Request) -> Context:
+    return image_context(study=request.study, case_id=request.case_id, image=request.image, images=request.images)
 
 
 def _square(pixels: NDArray[np.uint8], box: tuple[int, int, int]) -> NDArray[np.uint8]:

@@ -35,6 +35,7 @@ class Operation(StrEnum):
     DIAGNOSE = "diagnose"
     VIEW = "view"
     CROPS = "crops"
+    HAND_OVER = "hand_over"
     ENCRYPT = "encrypt"
     CONCLUDE = "conclude"
     STOP = "stop"
@@ -68,10 +69,11 @@ class Request:
         run: run that the model's seal names (load_model).
         sender: party that sealed the model (load_model).
         head: the model's encrypted head, signed by its sender; empty for a model that has its head (load_model).
-        case_id: the case that the image's seal names (diagnose, view, crops, encrypt).
+        case_id: the case that the image's seal names (diagnose, view, crops, hand_over, encrypt).
         image: number of the image in its case, from 0 ...
         images: ... and how many the case has.
         boxes: (left, top, side) of the squares to cut out (crops).
+        recipient: sealing certificate, DER, of the enclave that the image is handed over to (hand_over).
         sealed: sealed model or image.
         query_id: the query that is answered (conclude) ...
         answer: ... and the answer, signed by the key holder.
@@ -91,6 +93,7 @@ class Request:
     image: int = 0
     images: int = 1
     boxes: tuple[tuple[int, int, int], ...] = ()
+    recipient: bytes = field(default=b"", repr=False)
     sealed: bytes = field(default=b"", repr=False)
     query_id: str = ""
     answer: bytes = field(default=b"", repr=False)
@@ -104,6 +107,7 @@ class Reply:
 
     Attributes:
         code: how it ended; all else is empty unless it is OK.
+        sealed: sealed result (diagnose), image (view) or strip of squares (crops); block of recipients (hand_over).
         sealed: sealed result (diagnose, conclude), image (view) or strip of squares (crops).
         query_id: the id of a query (encrypt) ...
         query: ... and the query, signed by the enclave for the key holder.

@@ -11,18 +11,20 @@ from typing import Any
 
 from core.diagnosis.client import EnclaveClient, SealedModel
 from core.diagnosis.result import Box, DiagnosisResult
-from core.diagnosis.wire import crops_context, result_context, view_context
+from core.diagnosis.wire import crops_context, image_context, result_context, view_context
 from core.errors import CheckpointRefused, EnclaveUnavailable, RecordDamaged
-from core.learning.orders import serving_party
+from core.learning.orders import serving_party, slug_of
 from core.services.app import App
 from core.services.candidates import ServedModel
 from core.services.models import model_in_service
 from core.studies import Study
 from db.engine import read_scope
-from security.certificates import Trust
+from security.certificates import Certificate, Trust
 from security.context import Context
 from security.errors import SealBroken
-from security.sealing import open_sealed
+from security.sealing import open_sealed, with_recipients
+
+_PIXEL: Box = (0, 0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +149,30 @@ def view_squares(app: App, *, which: ImageOfCase, slug: str, sealed_image: bytes
     client, trust = _client(app, slug)
     sealed = client.crops(sealed_image=sealed_image, boxes=tuple(boxes), **which.names)
     return _opened(app, trust, sealed, crops_context(party=client.party, **which.names))
+
+
+def hand_over(app: App, *, which: ImageOfCase, slug: str, to: Certificate, sealed_image: bytes) -> bytes:
+    """Let a hospital's enclave hand an image over to another one, and return it sealed for that one alone.
+
+    The new enclave has opened it when this returns, and one pixel of it has been sent back to prove it.
+
+    Raises:
+        EnclaveUnavailable: one of them did not answer.
+        MemberRefused: an enclave's certificate does not hold.
+        RecordDamaged: the image does not open, or the new enclave cannot open what it was handed.
+        ImageBroken: the image cannot be read.
+    """
+    client, _ = _client(app, slug)
+    block = client.hand_over(sealed_image=sealed_image, to=to, **which.names)
+    context = image_context(**which.names)
+    try:
+        handed = with_recipients(
+            sealed_image, block, wrapper=app.identity, recipients=[to], context=context, sender=app.identity.party
+        )
+    except SealBroken as error:
+        raise RecordDamaged from error
+    view_squares(app, which=which, slug=slug_of(to.party), sealed_image=handed, boxes=[_PIXEL])
+    return handed
 
 
 def _client(app: App, slug: str) -> tuple[EnclaveClient, Trust]:

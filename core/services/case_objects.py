@@ -10,12 +10,13 @@ from sqlmodel import Session, col, select
 from core.clock import Clock
 from core.errors import NotFound, RecordDamaged
 from core.services.app import APP_PARTY
-from db.blobs import get_blob, put_blob
+from db.blobs import get_blob, put_blob, replace_front
 from db.models import CaseImage
 from security.context import Context, Purpose
 from security.errors import SealBroken
 from security.records import RecordCipher
-from security.vault import unwrap_front, wrap_front
+from security.sealing import front_length
+from security.vault import unwrap_front, wrap_front, wrapped_front, wrapped_length
 
 
 class ObjectKind(StrEnum):
@@ -60,6 +61,23 @@ def get_object(session: Session, row: CaseImage, kind: ObjectKind, *, key: Recor
         return unwrap_front(stored, key=key, context=object_context(row.case_id, row.number, kind))
     except SealBroken as error:
         raise RecordDamaged from error
+
+
+def replace_recipients(session: Session, row: CaseImage, sealed: bytes, *, key: RecordCipher) -> None:
+    """Put the front of `sealed`, the image of this row for other recipients, in the place of its front.
+
+    Raises:
+        NotFound: there is no such object.
+        CheckpointRefused: stored bytes were changed.
+        RecordDamaged: the body is another one.
+    """
+    stored, length = get_blob(session, row.image_blob_id), front_length(sealed)
+    before = wrapped_length(stored)
+    if memoryview(stored)[before:] != memoryview(sealed)[length:]:
+        raise RecordDamaged
+    context = object_context(row.case_id, row.number, ObjectKind.IMAGE)
+    front = wrapped_front(sealed[:length], key=key, context=context)
+    replace_front(session, row.image_blob_id, stored, front=front, length=before)
 
 
 def sealed_objects(session: Session, case_id: str, kind: ObjectKind, *, key: RecordCipher) -> list[bytes]:

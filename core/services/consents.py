@@ -33,6 +33,10 @@ CONSENT_TEXTS: dict[ConsentPurpose, str] = {
     ConsentPurpose.FALLBACK_HOSPITAL: (
         "If the chosen hospital cannot be reached, one other hospital may analyse my image in its place."
     ),
+    ConsentPurpose.REFERRAL: (
+        "My doctor or I may refer a case of mine to another hospital. Its protected computer then analyses my images "
+        "anew, its doctors see them, and the former hospital can no longer open them."
+    ),
 }
 
 

@@ -25,6 +25,7 @@ class Reason(StrEnum):
     LESS_BUSY = "less_busy"
     ONLY_ONE = "only_one"
     INSTEAD_OF_PREFERRED = "instead_of_preferred"
+    REFERRED = "referred"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,18 @@ class RoutingDecision:
         """Read back what `to_json` wrote."""
         return cls(**{**stored, "reason": Reason(stored["reason"])})
 
+    def after_referral(self, hospital_id: str) -> "RoutingDecision":
+        """The decision to refer the case to another hospital; where the patient is plays no part in it."""
+        return replace(
+            self,
+            hospital_id=hospital_id,
+            fallback_id=None,
+            reason=Reason.REFERRED,
+            distance_km=None,
+            open_cases=0,
+            failed_over=False,
+        )
+
     def after_failover(self) -> "RoutingDecision":
         """The same decision, with the note that the fallback answered."""
         return replace(self, failed_over=True)
@@ -132,6 +145,7 @@ def explain(decision: RoutingDecision, names: Mapping[str, str], *, to_patient: 
         Reason.INSTEAD_OF_PREFERRED: (
             f"The hospital {you} chose could not answer, so {name} was asked, as {you} allowed."
         ),
+        Reason.REFERRED: f"{name} was asked because the case was referred to it, as {you} allowed.",
     }[decision.reason]
     if decision.distance_km is not None:
         far = f"about {decision.distance_km} km" if decision.distance_km else "less than 10 km"

@@ -23,6 +23,7 @@ class ConsentPurpose(StrEnum):
 
     DIAGNOSIS = "diagnosis"
     FALLBACK_HOSPITAL = "fallback_hospital"
+    REFERRAL = "referral"
 
 
 class User(SQLModel, table=True):

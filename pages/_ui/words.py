@@ -12,6 +12,7 @@ ROLE_TITLES: dict[Role, str] = {
 CONSENT_TITLES: dict[ConsentPurpose, str] = {
     ConsentPurpose.DIAGNOSIS: "Analyse my images",
     ConsentPurpose.FALLBACK_HOSPITAL: "Use a second hospital if needed",
+    ConsentPurpose.REFERRAL: "Refer my cases to another hospital",
 }
 
 KEY_USES: dict[str, str] = {"sign": "signing", "seal": "sealing"}

@@ -35,6 +35,7 @@ from core.services import (
     models,
     node,
     privacy_spend,
+    referral,
     reviews,
     run_views,
     runs,
@@ -194,6 +195,9 @@ ACTS: dict[Callable[..., object], Act] = {
     ),
     node.last_runs: Act(Action.READ_NODE, lambda w, who: node.last_runs(w.app, who)),
     privacy_spend.own_spend: Act(Action.READ_NODE, lambda w, who: privacy_spend.own_spend(w.app, who)),
+    referral.refer: Act(
+        Action.REFER_CASE, lambda w, who: referral.refer(w.app, who, w.case, hospital_id=w.hospital), CARE
+    ),
     reviews.sign_review: Act(
         Action.SIGN_REVIEW,
         lambda w, who: reviews.sign_review(w.app, who, w.case, decision=Decision.AGREE),

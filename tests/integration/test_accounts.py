@@ -38,7 +38,7 @@ def test_a_patient_registers_with_consent_and_signs_in(app: App) -> None:
     assert accounts.session_actor(app, token) == actor
     assert actor.role is Role.PATIENT
     given = {view.purpose: view.given_at for view in accounts.consents(app, actor)}
-    assert given == {ConsentPurpose.DIAGNOSIS: app.clock.now(), ConsentPurpose.FALLBACK_HOSPITAL: None}
+    assert given == {**dict.fromkeys(ConsentPurpose), ConsentPurpose.DIAGNOSIS: app.clock.now()}
 
 
 def test_personal_fields_are_read_back_and_never_stored_in_clear(app: App) -> None:
