@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 from core.services import audit
 from core.services.app import Actor, App
 from core.services.authorise import Action, Relation, authorise
-from db.engine import read_scope, session_scope
+from db.engine import session_scope
 from db.models import Consent, ConsentPurpose
 
 __all__ = [
@@ -61,9 +61,10 @@ def consents(app: App, actor: Actor) -> list[ConsentView]:
     Raises:
         NotAuthorised: only patients consent.
     """
-    with read_scope(app.engine) as session:
+    with session_scope(app.engine) as session:
         authorise(app, session, actor, Action.READ_CONSENT, Relation.SELF, object_id=actor.user_id)
         given = {row.purpose: row.given_at for row in _in_force(session, actor.user_id)}
+        audit.append(app, session, actor, "consent.read", object_id=actor.user_id)
     return [ConsentView(purpose, text, given.get(purpose)) for purpose, text in CONSENT_TEXTS.items()]
 
 

@@ -200,7 +200,7 @@ def hash_new_password(username: str, password: str, *, rounds: int = ROUNDS) -> 
 
 def sessions(app: App, actor: Actor, token: str = "") -> list[SessionView]:
     """Return one's own live sessions, the newest first."""
-    with read_scope(app.engine) as session:
+    with session_scope(app.engine) as session:
         authorise(app, session, actor, Action.READ_SESSIONS, Relation.SELF, object_id=actor.user_id)
         rows = session.exec(
             select(UserSession)
@@ -211,6 +211,7 @@ def sessions(app: App, actor: Actor, token: str = "") -> list[SessionView]:
             )
             .order_by(col(UserSession.created_at).desc())
         ).all()
+        audit.append(app, session, actor, "session.read", object_id=actor.user_id, details={"sessions": len(rows)})
     return [SessionView(row.created_at, row.expires_at, row.token_hash == _digest(app, token)) for row in rows]
 
 

@@ -117,7 +117,6 @@ ACTS: dict[Callable[..., object], Act] = {
         Action.READ_APPOINTMENT, lambda w, who: appointments.calendar(w.app, who, w.appointment), CARE
     ),
     appointments.appointments: Act(Action.READ_APPOINTMENT, lambda w, who: appointments.appointments(w.app, who)),
-    access_log.accesses: Act(Action.READ_ACCESS_LOG, lambda w, who: access_log.accesses(w.app, who)),
     audit.list_entries: Act(Action.READ_AUDIT, lambda w, who: audit.list_entries(w.app, who)),
     audit.verify: Act(Action.VERIFY_AUDIT, lambda w, who: audit.verify(w.app, who)),
     audit.export: Act(Action.EXPORT_AUDIT, lambda w, who: audit.export(w.app, who)),
