@@ -1,10 +1,12 @@
 """What stands before Streamlit, asked directly: closed paths, guarded files, headers and the first cookie."""
 
+import ast
 import asyncio
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from core.settings import ROOT
 from pages._ui.cookies import BROWSER_COOKIE
 from pages._ui.web_guard import MediaGuard, SecureHeaders, content_security_policy
 
@@ -78,3 +80,12 @@ def test_the_policy_allows_scripts_of_this_server_only() -> None:
     assert rules["script-src"].startswith("'self' 'sha256-")
     assert "unsafe" not in rules["script-src"]
     assert rules["connect-src"] == "'self'"
+
+
+def test_the_server_puts_the_headers_outside_of_the_guard_and_serves_our_routes() -> None:
+    tree = ast.parse((ROOT / "asgi.py").read_text(encoding="utf-8"))
+    call = next(node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "st.App")
+    given = {word.arg: ast.unparse(word.value) for word in call.keywords}
+    assert given["middleware"].startswith("[Middleware(SecureHeaders")
+    assert given["middleware"].endswith("Middleware(MediaGuard)]")
+    assert given["routes"] == "routes()"
