@@ -318,7 +318,10 @@ def _checked_folder(settings: Settings, folder: str | Path) -> Path:
     """Return the resolved folder if it may be imported."""
     if settings.import_root is None and settings.mode is not Mode.DEMO:
         raise NotAuthorised("importing folders by path is switched off; set HEMASEAL_IMPORT_ROOT or upload a zip")
-    path = Path(str(folder).strip()).expanduser().resolve()
+    try:
+        path = Path(str(folder).strip()).expanduser().resolve()
+    except (ValueError, RuntimeError) as error:  # a null byte, or the home of nobody
+        raise DatasetRefused("this is not a path") from error
     own = path.is_relative_to(settings.data_dir.resolve())
     outside = settings.import_root is not None and not path.is_relative_to(settings.import_root.resolve())
     if own or outside or not path.is_dir():
