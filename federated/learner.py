@@ -10,7 +10,7 @@ from core.learning.private_training import PrivateTrainer
 from core.learning.run_choices import PrivacyOptions
 from core.learning.training import Progress, ShouldStop, TrainingOptions, TrainingReport
 from core.learning.weights import Weights
-from core.studies import Study
+from core.studies import Inference, Study
 
 
 class Learner(Protocol):
@@ -114,6 +114,7 @@ class KerasLearner:
 
     def export(self, weights: Weights) -> bytes:
         """See `Learner.export`."""
-        from core.learning.export import export_litert  # noqa: PLC0415  imports TensorFlow
+        from core.learning.export import export_backbone, export_litert  # noqa: PLC0415  imports TensorFlow
 
-        return export_litert(weights, self._architecture, self._study)
+        hidden = self._study.inference is Inference.ENCRYPTED_HEAD
+        return (export_backbone if hidden else export_litert)(weights, self._architecture, self._study)

@@ -16,13 +16,14 @@ from core.diagnosis.result import Box, CellFinding
 from core.errors import ImageRefused
 from core.imaging.cells import CellsFound, crop, find_cells
 from core.imaging.preprocess import square_window
-from core.studies import Study, Subject
+from core.studies import Inference, Study, Subject
 
 Pixels = NDArray[np.uint8]
 
 WITH_HEAT_MAP = 12
 """So many cells of a field get a heat map, the most suspicious first; a doctor's gallery shows as many of a case."""
 NO_CELL = "no white cell lies whole in this picture of a smear"
+ONE_CELL = "this study takes pictures of one cell each"
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +51,15 @@ def cells_of_field(pixels: Pixels, study: Study) -> CellsFound | None:
     """Return the cells of a picture that must be split for this study, None for one that is answered as a whole.
 
     Raises:
-        ImageRefused: it is a field in which no cell lies whole.
+        ImageRefused: it is a field in which no cell lies whole, or one of a study whose pictures are one question each.
     """
     if study.subject is not Subject.CELL:
         return None
     found = find_cells(pixels, fields_only=True)
     if not found.is_field:
         return None
+    if study.inference is Inference.ENCRYPTED_HEAD:
+        raise ImageRefused(ONE_CELL)
     if not found.cells:
         raise ImageRefused(NO_CELL)
     return found

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.diagnosis.assessment import cells_of_field
+from core.diagnosis.assessment import ONE_CELL, cells_of_field
 from core.diagnosis.bundle import ModelManifest, ServingModel
 from core.diagnosis.encrypted_backbone import Backbone
 from core.diagnosis.encrypted_head import logits_behind
@@ -39,7 +39,6 @@ MAX_MODELS = 4
 MAX_OPEN = 256
 ANSWERED_WITHIN = timedelta(minutes=5)
 QUERY_ID_BYTES = 16
-ONE_CELL = "a picture of one cell is needed where the model's head is encrypted"
 
 Pixels = NDArray[np.uint8]
 

@@ -3,21 +3,23 @@
 Whatever goes wrong with one enclave is a `HemaSealError`: the caller then asks the fallback or lets the case wait.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any
 
-from core.diagnosis.client import EnclaveClient, SealedModel
+from core.diagnosis.client import EnclaveAnswer, EnclaveClient, SealedModel
 from core.diagnosis.result import Box, DiagnosisResult
 from core.diagnosis.wire import crops_context, image_context, result_context, view_context
 from core.errors import CheckpointRefused, EnclaveUnavailable, RecordDamaged
 from core.learning.orders import serving_party, slug_of
+from core.services import encrypted_keyholder
 from core.services.app import App
 from core.services.candidates import ServedModel
 from core.services.models import model_in_service
-from core.studies import Study
+from core.studies import Inference, Study
 from db.engine import read_scope
 from security.certificates import Certificate, Trust
 from security.context import Context
@@ -73,13 +75,15 @@ def ask(app: App, question: Question) -> list[Answer]:
         NoModel, CheckpointRefused: the model cannot be used, or is not the one that answered.
         RecordDamaged: an image or a result does not open.
         ImageBroken: an image cannot be read.
+        NotAuthorised, TooOften: only where the model's head is encrypted: the key holder refused.
     """
     study, images = question.study, len(question.sealed_images)
+    hidden = study.inference is Inference.ENCRYPTED_HEAD
     client, trust = _client(app, question.slug)
     answers = []
     for number, sealed_image in enumerate(question.sealed_images):
         diagnose = partial(
-            EnclaveClient.diagnose,
+            partial(_through_keyholder, app) if hidden else EnclaveClient.diagnose,
             case_id=question.case_id,
             study=study.name,
             checkpoint_id=question.model.checkpoint_id,
@@ -100,6 +104,24 @@ def ask(app: App, question: Question) -> list[Answer]:
             raise CheckpointRefused("another model answered than the one in service")
         answers.append(Answer(sealed=answer.sealed, result=result, stages_ms=answer.stages_ms))
     return answers
+
+
+def _through_keyholder(
+    app: App, client: EnclaveClient, *, study: str, checkpoint_id: str, **image: Any
+) -> EnclaveAnswer:
+    """Let an enclave ask the key holder of an encrypted head, as `EnclaveClient.diagnose` would have answered itself.
+
+    The app carries query and answer; both are signed for each other, and the query tells nothing of the case.
+    """
+    which: dict[str, Any] = {"study": study, "checkpoint_id": checkpoint_id}
+    question = client.encrypt(**which, **image)
+    started = time.perf_counter()
+    said = encrypted_keyholder.answer(
+        app, query_id=question.query_id, party=client.party, query=question.query, **which
+    )
+    spent = (time.perf_counter() - started) * 1e3
+    answer = client.conclude(question.query_id, said)
+    return EnclaveAnswer(sealed=answer.sealed, stages_ms={**answer.stages_ms, "keyholder": spent})
 
 
 def open_result(

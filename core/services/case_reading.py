@@ -113,6 +113,7 @@ class Pictures:
         original: the image as it was stored.
         with_heat_map: None before an answer, where the heat map has nothing to show, and for a field of cells.
         is_blank: there is an answer, and its heat map has nothing to show.
+        is_undrawn: there is an answer, but no heat map: the enclave had the model's head encrypted.
         with_frames: of a field of cells, the same with a frame around each cell; the most suspicious of the case are
             numbered in the order of `Conclusion.worst`.
     """
@@ -120,6 +121,7 @@ class Pictures:
     original: bytes = field(repr=False)
     with_heat_map: bytes | None = field(repr=False)
     is_blank: bool = False
+    is_undrawn: bool = False
     with_frames: bytes | None = field(default=None, repr=False)
 
 
@@ -219,6 +221,8 @@ def view_pictures(app: App, actor: Actor, case_id: str, *, image: int = 0, heat_
         frames = _frames(conclude(results, entry.study), results[image])
         return Pictures(original, None, with_frames=with_frames(decode_upload(original, **limits).pixels, frames))
     overlay = results[image].heat_map_png
+    if not overlay:
+        return Pictures(original, None, is_undrawn=True)
     if is_blank(overlay):
         return Pictures(original, None, is_blank=True)
     return Pictures(original, lay_over(decode_upload(original, **limits).pixels, overlay))

@@ -12,14 +12,16 @@ of it (docs/encrypted-inference.md), so they bound an enclave that was broken in
 import re
 from datetime import timedelta
 
+import numpy as np
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
-from core.diagnosis.bundle import ModelManifest
+from core.diagnosis.bundle import ServingModel
+from core.diagnosis.encrypted_backbone import Backbone
 from core.diagnosis.encrypted_head import HeadSecret, encrypt_model
 from core.diagnosis.encrypted_operations import KEYHOLDER, QUERY_ID_BYTES
 from core.errors import CheckpointRefused, MemberRefused, NoModel, NotAuthorised, NotFound, RecordDamaged
-from core.learning.weights import Weights
+from core.learning.weights import decode_weights
 from core.services.app import App, load_master_key
 from core.services.authority import AuthorityOffice, has_certificates
 from core.services.rate_limits import Limit, spend
@@ -39,19 +41,24 @@ LIFETIME = 20_000
 _QUERY_ID = re.compile(f"[0-9a-f]{{{2 * QUERY_ID_BYTES}}}")
 
 
-def take_over(
-    app: App, session: Session, row: Checkpoint, *, office: AuthorityOffice, weights: Weights, manifest: ModelManifest
-) -> bytes:
-    """Encrypt a checkpoint's head under a new key, keep the key, and return the head, signed by the authority.
+def take_over(app: App, session: Session, row: Checkpoint, *, office: AuthorityOffice, model: ServingModel) -> None:
+    """Encrypt the head of a stored checkpoint under a new key, keep the key, and store the head, signed.
 
-    The caller has decided that the model may serve. A head is made once: the key of an older one would be lost.
+    The caller has decided that the model may serve. A head is encrypted once, whenever its model serves again.
 
     Raises:
-        CheckpointRefused: the weights hold no head, or it was made before.
+        CheckpointRefused: the model's weights are not in it or hold no head, its network has the head in it, or gives
+            features that an encrypted head does not take.
     """
     if session.get(EncryptedHeadRecord, row.id) is not None:
-        raise CheckpointRefused("its head was encrypted before")
-    secret, head = encrypt_model(weights, manifest)
+        return
+    if model.weights is None:
+        raise CheckpointRefused("the weights are not in it, so its head cannot be encrypted")
+    manifest = model.manifest
+    secret, head = encrypt_model(decode_weights(model.weights)[0], manifest)
+    side = manifest.input_size
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    Backbone(model.without_weights(), features=head.features).features(noise)
     if not has_certificates(app.settings, KEYHOLDER):
         office.enrol(session, KEYHOLDER)
     _store(app).save_secret(_secret_name(row.id), secret.save())
@@ -59,7 +66,6 @@ def take_over(
     blob = put_blob(session, envelope, "head", app.clock)
     session.add(EncryptedHeadRecord(checkpoint_id=row.id, blob_id=blob.id, created_at=app.clock.now()))
     session.flush()
-    return envelope
 
 
 def head_of(session: Session, checkpoint_id: str) -> bytes:

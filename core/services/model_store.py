@@ -25,10 +25,11 @@ from core.learning.lineage import (
     signers_of,
 )
 from core.learning.orders import AGGREGATION, AUTHORITY, read_order, serving_party, survivors_needed, training_party
+from core.services import encrypted_keyholder
 from core.services.app import App
 from core.services.authority import authority_office
 from core.services.promotions import read_promotion, sign_promotion
-from core.studies import STUDIES, Study
+from core.studies import STUDIES, Inference, Study
 from db.blobs import get_blob, put_blob
 from db.models import Checkpoint, Hospital, Run
 from db.models.federation import CheckpointStatus
@@ -113,7 +114,12 @@ def model_in_service(app: App, session: Session, study: Study) -> SealedModel:
     sealed = get_blob(session, row.serving_blob_id)
     promotion.check_sealed(sealed)
     return SealedModel(
-        checkpoint_id=row.id, study=study.name, run=lineage.run, sender=row.serving_sender, sealed=sealed
+        checkpoint_id=row.id,
+        study=study.name,
+        run=lineage.run,
+        sender=row.serving_sender,
+        sealed=sealed,
+        head=encrypted_keyholder.head_of(session, row.id) if has_hidden_head(study) else b"",
     )
 
 
@@ -171,15 +177,27 @@ def install(app: App, session: Session, model: ServingModel) -> str:
             created_at=app.clock.now(),
         )
         sign_promotion(app, session, row, sealed, office.identity)
+        session.add(row)
+        session.flush()
+        if has_hidden_head(study):
+            encrypted_keyholder.take_over(app, session, row, office=office, model=model)
     retire_others(session, row, CheckpointStatus.RETIRED)
     row.status, row.promoted_at = CheckpointStatus.IN_SERVICE, app.clock.now()
-    session.add(row)
     session.flush()
     return row.id
 
 
+def has_hidden_head(study: Study) -> bool:
+    """Whether a study's models serve with their heads encrypted."""
+    return study.inference is Inference.ENCRYPTED_HEAD
+
+
 def seal_for_enclaves(app: App, session: Session, model: ServingModel, authority: Identity) -> bytes:
-    """Seal a model, as the authority, for the enclaves of the hospitals that are members now, and for itself."""
+    """Seal a model, as the authority, for the enclaves of the hospitals that are members now, and for itself.
+
+    Where its head is encrypted the weights stay behind: the authority has them in the checkpoint.
+    """
+    model = model.without_weights() if has_hidden_head(STUDIES[model.manifest.study]) else model
     parties = [serving_party(slug) for slug in _active_slugs(session)]
     recipients = [*_certificates(app, session, parties), authority.sealing_certificate]
     return seal_model(model, sender=authority, recipients=recipients)

@@ -16,11 +16,18 @@ from core.errors import CheckpointRefused, InvalidInput, NotFound
 from core.learning.lineage import Lineage
 from core.learning.metric_sums import bounds_of
 from core.learning.orders import AUTHORITY
-from core.services import audit
+from core.services import audit, encrypted_keyholder
 from core.services.app import Actor, App
 from core.services.authorise import Action, Relation, authorise
 from core.services.authority import authority_office
-from core.services.model_store import install, model_in_service, retire_others, seal_for_enclaves, verified_lineage
+from core.services.model_store import (
+    has_hidden_head,
+    install,
+    model_in_service,
+    retire_others,
+    seal_for_enclaves,
+    verified_lineage,
+)
 from core.services.promotions import read_promotion, sign_promotion
 from core.studies import STUDIES, STUDIES_BY_CODE
 from db.blobs import delete_blob, get_blob, put_blob
@@ -168,6 +175,8 @@ def _put_into_service(
         if row.serving_sender != AUTHORITY:  # what the authority sealed it has checked before
             trust, at = app.trust(session), app.clock.now()
             check_exports(model, row.exports or b"", members=lineage.members, trust=trust, at=at)
+        if has_hidden_head(STUDIES[model.manifest.study]):
+            encrypted_keyholder.take_over(app, session, row, office=office, model=model)
         sealed = seal_for_enclaves(app, session, model, office.identity)
         sign_promotion(app, session, row, sealed, office.identity)
     retire_others(session, row, replaced)

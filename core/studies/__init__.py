@@ -9,7 +9,7 @@ from pkgutil import iter_modules
 
 from core.studies.leukemia import LEUKEMIA
 from core.studies.preprocessing import Preprocessing, StainNormalisation
-from core.studies.study import ClassLabel, Policy, Study, Subject
+from core.studies.study import ClassLabel, Inference, Policy, Study, Subject
 
 
 def find_studies() -> Iterable[Study]:
@@ -41,6 +41,7 @@ __all__ = [
     "STUDIES",
     "STUDIES_BY_CODE",
     "ClassLabel",
+    "Inference",
     "Policy",
     "Preprocessing",
     "StainNormalisation",

@@ -21,6 +21,15 @@ class Subject(StrEnum):
     """A grey picture of radiology: CT, MRI, X-ray or ultrasound."""
 
 
+class Inference(StrEnum):
+    """Who reads what a study's models answer (docs/encrypted-inference.md)."""
+
+    ENCLAVE = "enclave"
+    """The hospital's enclave: it has the whole network."""
+    ENCRYPTED_HEAD = "encrypted-head"
+    """The key holder: the enclave has the network below the head, and the head encrypted."""
+
+
 @dataclass(frozen=True)
 class ClassLabel:
     """One class of a study.
@@ -89,6 +98,7 @@ class Study:
             (`core.learning.orientations`): 1 or 8. Only for pictures without a top.
         preprocessing: what is done to a picture before the network sees it, in training and in serving alike.
         policy: how the decision rule is chosen.
+        inference: who reads the answers. With an encrypted head a picture is one question, without a heat map.
     """
 
     name: str
@@ -103,6 +113,7 @@ class Study:
     orientations: int = 1
     preprocessing: Preprocessing = field(default=Preprocessing())
     policy: Policy = field(default=Policy())
+    inference: Inference = Inference.ENCLAVE
 
     def __post_init__(self) -> None:
         """Refuse a description that contradicts itself.

@@ -64,6 +64,11 @@ def image_and_answer(detail: CaseDetail) -> None:
         )
     if pictures.is_blank:
         st.markdown("The heat map is empty: no place spoke for an abnormal cell, which does not prove it healthy.")
+    if pictures.is_undrawn:
+        st.markdown(
+            "There is no heat map: the hospital's enclave works with an encrypted head of the network, whose weights a "
+            "heat map would need. Probabilities are rounded to whole hundredths for the same reason."
+        )
     if pictures.with_heat_map is None:
         return
     left, right = st.columns(2, gap="large")

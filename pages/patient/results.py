@@ -187,6 +187,8 @@ def pictures_of(entry: ListedCase, detail: CaseDetail) -> None:
         )
     elif pictures.is_blank:
         st.markdown("No place in the picture spoke for an unusual cell, so there are no colours to show.")
+    elif pictures.is_undrawn:
+        st.markdown("In this examination part of the program stays encrypted, so there are no colours to show.")
 
 
 def timing(case_id: str) -> None:

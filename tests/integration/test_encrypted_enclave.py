@@ -3,7 +3,6 @@
 The key holder is played by the test; what it counts and refuses is held by ``test_encrypted_keyholder.py``.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -27,7 +26,7 @@ from core.imaging.smear.recipes import CellKind
 from core.imaging.smear.style import STYLES
 from core.imaging.synthetic_field import generate_field
 from core.learning.weights import Weights, decode_weights
-from core.studies import LEUKEMIA
+from core.studies import LEUKEMIA, Inference
 from security.encrypted_inference.head import EncryptedHead
 from security.encrypted_inference.points import ENCODED_BYTES
 from security.encrypted_inference.signed import answer_context, open_query, sign_answer, sign_head
@@ -51,14 +50,10 @@ class Split:
 
 
 @pytest.fixture(scope="module")
-def split(serving_model: ServingModel) -> Split:
-    from core.learning.export import export_backbone  # noqa: PLC0415  imports TensorFlow
-
-    weights, _ = decode_weights(serving_model.weights or b"")
-    litert = export_backbone(weights, serving_model.manifest.architecture, LEUKEMIA)
-    manifest = replace(serving_model.manifest, litert_sha256=hashlib.sha256(litert).hexdigest())
-    secret, head = encrypt_model(weights, manifest)
-    return Split(weights, ServingModel(manifest=manifest, litert=litert), secret, head)
+def split(backbone_model: ServingModel) -> Split:
+    weights, _ = decode_weights(backbone_model.weights or b"")
+    secret, head = encrypt_model(weights, backbone_model.manifest)
+    return Split(weights, backbone_model.without_weights(), secret, head)
 
 
 @pytest.fixture(scope="module")
@@ -255,3 +250,11 @@ def test_a_query_is_open_for_a_while_and_few_at_once(house: Installation, split:
         heads.ask(PIXELS, **WHERE, about=about, at=now)
     with pytest.raises(NotFound):
         heads.conclude(second.query_id, other, trust=house.trust, at=now)
+
+
+def test_the_learner_of_such_a_study_exports_no_head(split: Split) -> None:
+    from federated.learner import KerasLearner  # noqa: PLC0415  slow
+
+    study = replace(LEUKEMIA, inference=Inference.ENCRYPTED_HEAD)
+    learner = KerasLearner(split.backbone.manifest.architecture, study)
+    assert learner.export(split.weights) == split.backbone.litert

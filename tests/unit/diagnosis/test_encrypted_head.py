@@ -25,7 +25,7 @@ from core.diagnosis.encrypted_head import (
 from core.errors import CheckpointRefused
 from core.learning.class_scores import calibrated_probabilities
 from core.learning.weights import Weights, decode_weights
-from core.studies import STUDIES
+from core.studies import STUDIES, Inference
 from security.encrypted_inference.evaluation import HeadEvaluator
 from security.encrypted_inference.signed import Query
 from security.errors import CiphertextRefused, KeyMissing
@@ -138,3 +138,7 @@ def test_what_the_key_holder_keeps_is_read_strictly(shipped: Shipped) -> None:
     for data in (b"", saved[:-1], saved + b"\0"):
         with pytest.raises(KeyMissing):
             HeadSecret.load(data)
+
+
+def test_the_shipped_studies_are_answered_by_enclaves() -> None:
+    assert {study.inference for study in STUDIES.values()} == {Inference.ENCLAVE}
