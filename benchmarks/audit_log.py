@@ -27,21 +27,24 @@ from typing import Annotated
 
 import typer
 from sqlalchemy import delete, insert
+from sqlmodel import select
 
 from core.clock import SystemClock
 from core.services import setup
+from core.services.access_log import accesses
 from core.services.app import APP_PARTY, App
 from core.services.audit_log import append, entries_until, signed_end, verified
+from core.services.sessions import actor_of
 from core.settings import Mode, Settings
 from db.engine import read_scope, session_scope
-from db.models import AuditEntry, AuditHead
+from db.models import AuditEntry, AuditHead, User
 from security import verify_audit
 from security.audit import Entry, LogState, sign_head
 from security.audit_export import export_lines
 from security.merkle import Frontier, leaf_hash
 from security.verify_audit import Log, grow
 
-START = datetime(2026, 1, 5, 9, tzinfo=UTC)
+START = datetime(2035, 1, 5, 9, tzinfo=UTC)  # after the accounts were made: any entry may concern them
 ACTIONS = ("image.view", "result.read", "case.list", "message.read", "worklist.read")
 BATCH = 5000
 ALONE = """
@@ -190,6 +193,9 @@ def measure(folder: Path, count: int, appends: int) -> list[Measured]:
     file, root = folder / "audit.jsonl", folder / "root.pem"
     root.write_bytes(app.root.pem)
     found.append(timed("verified in the database", count, lambda: verify_database(app)))
+    with read_scope(app.engine) as session:
+        patient = actor_of(app, session.exec(select(User).where(User.username == "demo-patient")).one())
+    found.append(timed("searched for one patient's entries", count, lambda: accesses(app, patient)))
     export(app, file)
     app.engine.dispose()
     return [*found, verify_alone(file, root, count)]

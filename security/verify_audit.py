@@ -434,6 +434,8 @@ def read_kept(lines: Iterable[bytes], anchor: Anchor) -> list[KeptHead]:
         witnesses = [anchor.open_head(one, signers=None, object_id=WITNESS_OBJECT) for one in seen]
         if any(stated != head for stated, _ in witnesses):
             raise AuditBroken(f"line {place} of the kept heads: a witness saw another head")
+        if any(party in SIGNERS for _, party in witnesses):
+            raise AuditBroken(f"line {place} of the kept heads: the log's own signer is no witness")
         kept.append(KeptHead(head, tuple(party for _, party in witnesses), envelope, tuple(seen)))
     kept.sort(key=lambda one: one.head.size)
     for one, other in pairwise(kept):
@@ -592,6 +594,8 @@ def is_proof(first: bytes) -> bool:
 def _included(fields: dict[str, Any], path: list[bytes], head: Head) -> str:
     try:
         entry, number = fields["entry"].encode("ascii"), fields["number"]
+        if type(number) is not int:
+            raise ValueError("a number expected")  # noqa: TRY301 - said as every other fault of form is
         value = parse_entry(entry)
         if value["number"] != number:
             raise AuditBroken(f"the proof shows entry {value['number']} in its place", number)

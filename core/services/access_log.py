@@ -35,6 +35,7 @@ WORDS: Mapping[str, str] = {
     "message.read": "Read your messages",
     "message.send": "Wrote to you",
     "case.answer": "Examined your picture by program",
+    "case.refer": "Let another hospital open your picture",
     "case.retry": "Had your picture examined again",
     "account.active": "Closed your account, or opened it again",
     "appointment.book": "Booked an appointment for you",

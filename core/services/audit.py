@@ -18,6 +18,7 @@ from core.services.audit_log import (
     append,
     append_signed,
     begin_log,
+    begins,
     concerns,
     entries_until,
     signed_end,
@@ -102,7 +103,8 @@ def list_entries(
     found: list[EntryView] = []
     with read_scope(app.engine) as session:
         authorise(app, session, actor, Action.READ_AUDIT, Relation.ANY)
-        for view in _newest_first(session, before, [concerns([object_id])] if object_id else []):
+        narrowed = [*([begins(action)] if action else []), *([concerns([object_id])] if object_id else [])]
+        for view in _newest_first(session, before, narrowed):
             wanted = (not person or view.actor == person) and (not object_id or view.object_id == object_id)
             if wanted and view.action.startswith(action) and (outcome is None or view.outcome == outcome):
                 found.append(view)

@@ -148,6 +148,12 @@ def concerns(ids: Collection[str]) -> ColumnElement[bool]:
     )
 
 
+def begins(action: str) -> ColumnElement[bool]:
+    """Return the condition of the rows whose action begins with this; it stands first in canonical JSON."""
+    text = f'{{"action":"{action}'.encode("ascii", "replace")
+    return func.substr(col(AuditEntry.entry), 1, len(text)) == literal(text, LargeBinary)
+
+
 def begin_log(session: Session, *, clock: Clock, signer: Identity) -> bool:
     """Write the signed head of an empty log; set-up does this once. Returns False where there is a log."""
     if session.get(AuditHead, 1) is not None:

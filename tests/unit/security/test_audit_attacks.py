@@ -254,6 +254,13 @@ def test_a_witness_of_another_head_or_another_authority_is_no_witness(bench: Ben
         read_kept([kept_line(seen.signatures[0])], anchor)  # nor a countersignature a head
 
 
+def test_the_logs_own_signer_is_no_witness(bench: Bench) -> None:
+    anchor = Anchor(bench.world.authority.root.parsed)
+    (kept,) = read_kept(bench.kept(7), anchor)
+    with pytest.raises(AuditBroken, match="own signer is no witness"):
+        read_kept([countersigned(kept, witness=bench.world["app"])], anchor)
+
+
 def test_kept_heads_need_the_root(bench: Bench) -> None:
     with pytest.raises(AuditBroken, match="root certificate"):
         verify_export(bench.lines, heads=bench.kept(7))
@@ -297,6 +304,13 @@ def test_every_changed_byte_of_a_proof_is_refused(bench: Bench) -> None:
             changed[place] ^= 1 + place % 127
             with pytest.raises(AuditBroken):
                 verify_proof(bytes(changed), root=root)
+
+
+def test_a_number_that_is_none_is_refused(bench: Bench) -> None:
+    proof = proof_of(bench, 1).replace(b'"number":1,"path"', b'"number":true,"path"')
+    assert b"true" in proof
+    with pytest.raises(AuditBroken, match="a number expected"):
+        verify_proof(proof, root=bench.world.authority.root.parsed)
 
 
 def test_proofs_of_something_else_are_refused(bench: Bench) -> None:
