@@ -37,6 +37,7 @@ WORDS: Mapping[str, str] = {
     "case.answer": "Examined your picture by program",
     "case.refer": "Let another hospital open your picture",
     "case.retry": "Had your picture examined again",
+    "case.refer": "Referred your picture to another hospital",
     "account.active": "Closed your account, or opened it again",
     "appointment.book": "Booked an appointment for you",
     "appointment.change": "Moved your appointment",

@@ -38,6 +38,7 @@ from core.services.sessions import (
     sessions,
     sign_out,
 )
+from core.services.vault import make_key, note_key, profile_key
 from db.engine import session_scope
 from db.models import Hospital, Role, User
 from db.types import new_id
@@ -132,7 +133,9 @@ def register_patient(
         with session_scope(app.engine) as session:
             session.add(user)
             session.flush()
+            made = make_key(app, session, actor.user_id)
             audit.append(app, session, actor, "account.register", object_id=actor.user_id)
+            note_key(app, session, actor.user_id, made)
             record_consents(app, session, actor, consents)
     except IntegrityError as error:
         raise RegistrationRefused("this user name is taken") from error
@@ -227,7 +230,7 @@ def profile(app: App, actor: Actor) -> Profile:
         authorise(app, session, actor, Action.READ_PROFILE, Relation.SELF, object_id=actor.user_id)
         if actor.role is Role.PATIENT:
             audit.append(app, session, actor, "profile.read", object_id=actor.user_id)
-        return open_profile(app, _own(session, actor))
+        return open_profile(profile_key(app, session, actor.user_id), _own(session, actor))
 
 
 def change_profile(app: App, actor: Actor, new: Profile) -> None:
@@ -239,7 +242,8 @@ def change_profile(app: App, actor: Actor, new: Profile) -> None:
     _check_profile(new)
     with session_scope(app.engine) as session:
         authorise(app, session, actor, Action.CHANGE_PROFILE, Relation.SELF, object_id=actor.user_id)
-        _own(session, actor).profile = seal_profile(app, actor.user_id, new)
+        user = _own(session, actor, lock=True)  # a key that is made meanwhile takes the profile under it
+        user.profile = seal_profile(profile_key(app, session, user.id), user.id, new)
         audit.append(app, session, actor, "profile.change", object_id=actor.user_id)
 
 
@@ -270,7 +274,7 @@ def new_user(
         username=name,
         role=role,
         password_hash=hashed,
-        profile=seal_profile(app, user_id, profile),
+        profile=seal_profile(app.records, user_id, profile),
         hospital_id=hospital_id,
         is_demo=is_demo,
         created_at=app.clock.now(),
@@ -287,8 +291,8 @@ def _check_profile(person: Profile) -> None:
         raise InvalidInput("the city is not one of the list")
 
 
-def _own(session: Session, actor: Actor) -> User:
-    user = session.get(User, actor.user_id)
+def _own(session: Session, actor: Actor, *, lock: bool = False) -> User:
+    user = session.get(User, actor.user_id, with_for_update=lock)
     if user is None:
         raise NotFound
     return user

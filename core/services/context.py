@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING
 
 from sqlmodel import Session
 
-from core.errors import NotFound, RecordDamaged
+from core.errors import DataErased, NotFound, RecordDamaged
 from db.models import Role, User
 from security.audit import LogState
 from security.context import Context, Purpose
 from security.errors import SealBroken
+from security.records import RecordCipher
 
 if TYPE_CHECKING:
     from core.services.app import App
 
 APP_PARTY = "app"
 DAMAGED_NAME = "(name damaged)"
+ERASED_NAME = "(erased)"
 
 
 @dataclass(frozen=True)
@@ -73,33 +75,37 @@ def _context(user_id: str) -> Context:
     return Context(purpose=Purpose.PROFILE, study="", sender=APP_PARTY, object_id=user_id)
 
 
-def seal_profile(app: "App", user_id: str, profile: Profile) -> bytes:
-    """Return the sealed profile of the account `user_id`."""
-    return app.records.seal(json.dumps(asdict(profile)).encode(), context=_context(user_id))
+def seal_profile(key: RecordCipher, user_id: str, profile: Profile) -> bytes:
+    """Return the profile of the account `user_id`, sealed under the key of `core.services.vault.profile_key`."""
+    return key.seal(json.dumps(asdict(profile)).encode(), context=_context(user_id))
 
 
-def open_profile(app: "App", user: User) -> Profile:
+def open_profile(key: RecordCipher, user: User) -> Profile:
     """Return the profile of an account.
 
     Raises:
-        RecordDamaged: the row was changed, or belongs to another account.
+        RecordDamaged: the row was changed, belongs to another account, or lies under another key.
     """
     try:
-        return Profile(**json.loads(app.records.open(user.profile, context=_context(user.id))))
+        return Profile(**json.loads(key.open(user.profile, context=_context(user.id))))
     except SealBroken as error:
         raise RecordDamaged from error
 
 
 def display_name(app: "App", session: Session, user_id: str) -> str:
-    """Return how a person is addressed, or that the name was damaged. The caller has authorised the view.
+    """Return how a person is addressed, or that the name was erased or damaged. The caller has authorised the view.
 
     Raises:
         NotFound: there is no such account.
     """
+    from core.services.vault import profile_key  # noqa: PLC0415 (it needs the application, which needs this module)
+
     user = session.get(User, user_id)
     if user is None:
         raise NotFound
     try:
-        return open_profile(app, user).display_name
+        return open_profile(profile_key(app, session, user_id), user).display_name
+    except DataErased:
+        return ERASED_NAME
     except RecordDamaged:  # one damaged name must not hide a whole list
         return DAMAGED_NAME

@@ -103,7 +103,7 @@ def _finish(app: App, patient_id: str, by: Actor | str) -> Erasure:
             raise DataErased
         now, evidence = app.clock.now(), evidence_of(session, patient_id)
         delete_all(session, patient_id)
-        user.profile = seal_profile(app, patient_id, Profile(""))
+        user.profile = seal_profile(app.records, patient_id, Profile(""))
         change(app, user, username=f"erased-{patient_id}", password_hash=unusable, is_active=False)
         given = select(Consent).where(Consent.user_id == patient_id, col(Consent.withdrawn_at).is_(None))
         for consent in session.exec(given).all():

@@ -3,11 +3,14 @@
 Authorises nothing. What was stored before there was a vault is taken in by `vault_intake`.
 """
 
+from contextlib import suppress
+
 from sqlmodel import Session
 
 from core.errors import DataErased, RecordDamaged
 from core.services import audit_log
 from core.services.app import APP_PARTY, App
+from core.services.context import open_profile, seal_profile
 from db.models import PatientKey, User
 from security.errors import KeyDestroyed, KeyMissing
 from security.records import RecordCipher
@@ -56,10 +59,26 @@ def key_for_new_case(app: App, session: Session, patient_id: str) -> tuple[Recor
     return key_of(app, session, patient_id), None
 
 
+def profile_key(app: App, session: Session, user_id: str) -> RecordCipher:
+    """Return what an account's profile is sealed under: a patient's own key as soon as there is one, else the app's.
+
+    Raises:
+        DataErased: the patient's key was destroyed.
+        RecordDamaged: the patient's key is missing, or was changed or exchanged.
+    """
+    return app.records if session.get(PatientKey, user_id) is None else key_of(app, session, user_id)
+
+
 def make_key(app: App, session: Session, patient_id: str) -> VaultKey:
-    """Make a patient's key. Where the caller's transaction fails, an unused file stays in the vault."""
-    made = app.vault.create(patient_id)
+    """Make a patient's key and bring the profile under it; a profile that is damaged stays as it is.
+
+    Where the caller's transaction fails, an unused file stays in the vault.
+    """
+    made, user = app.vault.create(patient_id), session.get_one(User, patient_id)
     session.add(PatientKey(user_id=patient_id, name=made.name, created_at=app.clock.now()))
+    session.flush()
+    with suppress(RecordDamaged):
+        user.profile = seal_profile(key_of(app, session, patient_id), patient_id, open_profile(app.records, user))
     session.flush()
     return made
 

@@ -12,6 +12,7 @@ from core.services.accounts import ConsentPurpose, Profile, Role
 from core.services.app import Actor, App
 from core.services.consents import has_consent
 from core.services.context import DAMAGED_NAME, display_name, open_profile
+from core.services.vault import profile_key
 from db.engine import read_scope, session_scope
 from db.models import Consent, Hospital, User
 
@@ -52,12 +53,14 @@ def test_personal_fields_are_read_back_and_never_stored_in_clear(app: App) -> No
     assert not any(word in stored for word in ("New Patient", "Newer Patient", "new@example.org", "Naples"))
 
 
-def test_a_profile_moved_to_another_account_does_not_open(app: App, patient: Actor) -> None:
-    actor = _register(app)
-    with session_scope(app.engine) as session:
-        session.get_one(User, actor.user_id).profile = session.get_one(User, patient.user_id).profile
-    with pytest.raises(RecordDamaged), read_scope(app.engine) as session:
-        open_profile(app, session.get_one(User, actor.user_id))
+def test_a_profile_moved_to_another_account_does_not_open(app: App, patient: Actor, doctor: Actor) -> None:
+    for actor in (doctor, _register(app)):
+        with session_scope(app.engine) as session:
+            user, key = session.get_one(User, actor.user_id), profile_key(app, session, actor.user_id)
+            open_profile(key, user)
+            user.profile = session.get_one(User, patient.user_id).profile
+            with pytest.raises(RecordDamaged):
+                open_profile(key, user)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -15,15 +15,17 @@ from core.errors import (
     DataErased,
     HemaSealError,
     NotAuthorised,
+    RecordDamaged,
     SignInFailed,
 )
 from core.services import audit, erasure, setup
-from core.services.accounts import check_password
+from core.services.accounts import Profile, change_profile, check_password, profile, register_patient
 from core.services.app import Actor, App
 from core.services.appointments import book
 from core.services.case_reading import read_case, worklist
 from core.services.case_records import summary_context
 from core.services.consents import ConsentPurpose, has_consent
+from core.services.context import display_name, open_profile
 from core.services.erasure import erase, resume
 from core.services.erasure_records import evidence_of
 from core.services.messages import message_context, read_thread, send
@@ -187,6 +189,7 @@ def readable(app: App, patient: Actor, case_id: str) -> set[str]:
     attempt("case", lambda: read_case(app, patient, case_id))
     attempt("messages", lambda: read_thread(app, patient, case_id))
     attempt("reviews", lambda: reviews_of(app, patient, case_id))
+    attempt("profile", lambda: profile(app, patient))
     contexts = [image_context(study=LEUKEMIA.name, case_id=case_id)]
     contexts += [
         result_context(study=LEUKEMIA.name, case_id=case_id, party=f"{slug}.serving") for slug in ("north", "east")
@@ -203,10 +206,11 @@ def readable(app: App, patient: Actor, case_id: str) -> set[str]:
                     ),
                 )
     with read_scope(app.engine) as session:
-        case = session.get_one(Case, case_id)
+        case, user = session.get_one(Case, case_id), session.get_one(User, patient.user_id)
         records: list[tuple[bytes, Context]] = [(case.summary or b"", summary_context(case_id))]
         records += [(row.body, review_context(case, row.id)) for row in session.exec(select(CaseReview)).all()]
         records += [(row.body, message_context(row.id)) for row in session.exec(select(CaseMessage)).all()]
+    attempt("profile", lambda: open_profile(app.records, user))
     for data, context in records:
         attempt("record", lambda data=data, context=context: app.records.open(data, context=context))  # type: ignore[misc]
     return found
@@ -234,7 +238,7 @@ def test_a_backup_of_before_opens_nothing_of_the_patient_with_every_key_of_every
         assert evidence_of(session, story.patient.user_id) == before == done.evidence
 
     with_vault = restored(app, backup, vault=backup.vault)  # the control: what a backup of the vault would do
-    assert readable(with_vault, story.patient, story.case) == {"image", "case", "messages", "reviews"}
+    assert readable(with_vault, story.patient, story.case) == {"image", "case", "messages", "reviews", "profile"}
     for used in (attacked, with_vault):
         used.engine.dispose()
 
@@ -313,6 +317,21 @@ def test_a_patient_without_a_case_can_be_erased_too_and_only_once(app: App, pati
     with pytest.raises(DataErased):
         erasure._finish(app, patient.user_id, patient)
     assert len([entry for entry in entries(app, authority, patient) if entry.action == "erasure.done"]) == 1
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_profile_lies_under_the_patients_key_from_the_registration_on(app: App) -> None:
+    person = register_patient(app, username="anna", password="a long enough one", display_name="Anna Example")
+    with read_scope(app.engine) as session:
+        user = session.get_one(User, person.user_id)
+        assert display_name(app, session, person.user_id) == "Anna Example"
+        with pytest.raises(RecordDamaged):
+            open_profile(app.records, user)
+    change_profile(app, person, Profile("Anna Changed"))
+    assert profile(app, person).display_name == "Anna Changed"
+    erase(app, person, password="a long enough one")
+    with read_scope(app.engine) as session:
+        assert display_name(app, session, person.user_id) == "(erased)"
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
