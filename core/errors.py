@@ -68,7 +68,7 @@ class AccountLocked(HemaSealError):
     """Too many failed attempts."""
 
     code = "ACC-LOCKED"
-    text = "Too many attempts failed, so sign-in is closed for a while."
+    text = "Too many attempts failed, so this is closed for a while."
     remedy = "Wait for the time that is named, then try again."
 
 

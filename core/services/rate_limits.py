@@ -15,7 +15,7 @@ from sqlmodel import col
 
 from core.errors import TooOften
 from core.services.app import App
-from db.engine import read_scope, session_scope
+from db.engine import session_scope
 from db.models import RateLimit
 
 _KEEP = timedelta(minutes=1)  # so that nobody's row goes between its making and its counting
@@ -69,16 +69,23 @@ def spend(app: App, limit: Limit, subject: str) -> None:
     Raises:
         TooOften: the allowance is spent; says when there is room for one act again. Nothing was counted.
     """
-    now = app.clock.now()
     mac = _mac(app, limit, subject)
-    _make_row(app, mac)
+    while not _count(app, limit, mac):
+        _make_row(app, mac)
+
+
+def _count(app: App, limit: Limit, mac: str) -> bool:
+    """Count one act in a subject's row; False where there is none yet."""
+    now = app.clock.now()
     with session_scope(app.engine) as session:
-        session.connection().execute(delete(RateLimit).where(col(RateLimit.spent_until) < now - _KEEP))
-        row = session.get_one(RateLimit, mac, with_for_update=True)
+        row = session.get(RateLimit, mac, with_for_update=True)
+        if row is None:
+            return False
         spent = max(row.spent_until, now) + limit.share
         if spent > now + limit.period:
             raise TooOften(f"again in {_in_words(spent - limit.period - now)}")
         row.spent_until = spent
+    return True
 
 
 def give_back(app: App, limit: Limit, subject: str) -> None:
@@ -90,16 +97,15 @@ def give_back(app: App, limit: Limit, subject: str) -> None:
 
 
 def _make_row(app: App, mac: str) -> None:
-    """Make a subject's row unless it is there.
+    """Make a subject's row unless somebody else just did, and remove those that say nothing any more.
 
     In a transaction of its own: on MySQL the failed insert of a second row keeps a shared lock on the first, and two
     of them that then want to change it would wait for each other.
     """
-    with read_scope(app.engine) as session:
-        if session.get(RateLimit, mac) is not None:
-            return
+    now = app.clock.now()
     with suppress(IntegrityError), session_scope(app.engine) as session:
-        session.add(RateLimit(subject_mac=mac, spent_until=app.clock.now()))
+        session.connection().execute(delete(RateLimit).where(col(RateLimit.spent_until) < now - _KEEP))
+        session.add(RateLimit(subject_mac=mac, spent_until=now))
 
 
 def _mac(app: App, limit: Limit, subject: str) -> str:

@@ -17,6 +17,7 @@ def test_the_image_of_an_earlier_case_becomes_its_first_image(engine: Engine) ->
             tables = _tables(connection)
             rows = connection.execute(select(tables["case_image"])).all()
             cases = connection.execute(select(tables["clinical_case"])).mappings().all()
+            accounts = connection.execute(select(tables["user_account"])).mappings().all()
     finally:  # other tests use the same MySQL schema
         with engine.connect() as connection:
             _drop_everything(connection)
@@ -24,6 +25,7 @@ def test_the_image_of_an_earlier_case_becomes_its_first_image(engine: Engine) ->
     assert [tuple(row) for row in rows] == [("c1", 0, "image", "result")]
     assert [case["id"] for case in cases] == ["c1"]
     assert not {"image_blob_id", "result_blob_id"} & set(cases[0])
+    assert [(account["id"], bool(account["second_factor"])) for account in accounts] == [("u1", False)]
 
 
 def _make_earlier(engine: Engine) -> None:

@@ -320,3 +320,15 @@ def test_neither_secret_nor_recovery_codes_are_in_the_database(app: App) -> None
         rows = session.exec(select(RecoveryCode).where(col(RecoveryCode.mac) != "")).all()
     assert len(rows) == RECOVERY_CODES
     assert not any(text in stored for text in (secret, *codes, *(code.replace("-", "") for code in codes)))
+
+
+@sqlite_only
+def test_accounts_and_sessions_of_before_the_second_factor_keep_their_mac(app: App) -> None:
+    person = sign_in(app)
+    with session_scope(app.engine) as session:
+        user, row = session.get_one(User, person.user_id), session.get_one(UserSession, person.session)
+        of_before = ("id", "username", "role", "hospital_id", "password_hash", "is_active", "is_demo")
+        account = {name: getattr(user, name) for name in of_before} | {"role": user.role.value}
+        browser = {"token_hash": row.token_hash, "user_id": row.user_id, "expires_at": row.expires_at.isoformat()}
+    assert app.macs.holds(user.mac, "user_account", account)
+    assert app.macs.holds(row.mac, "user_session", browser)
