@@ -15,7 +15,7 @@ from sqlmodel import select
 from core.clock import SystemClock
 from core.diagnosis.bundle import ServingModel
 from core.diagnosis.checkpoint_file import open_model
-from core.diagnosis.encrypted_head import KERNEL
+from core.diagnosis.encrypted_head import KERNEL, HeadSecret
 from core.diagnosis.encrypted_operations import KEYHOLDER
 from core.errors import CheckpointRefused, ImageRefused
 from core.imaging.decode import encode_png
@@ -34,9 +34,12 @@ from core.services.models import install, model_in_service, roll_back
 from core.studies import LEUKEMIA, STUDIES, STUDIES_BY_CODE, Inference
 from db.engine import read_scope, session_scope
 from db.models import EncryptedHeadRecord
+from security.encrypted_inference.head import HeadKey
 from security.identity import Identity
 from security.keys import KeyStore
 from tests.integration.clinic import hospital_id
+from tests.integration.page_support import draw, words
+from tests.integration.test_parties import reachable, secrets_of
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 HIDDEN = replace(LEUKEMIA, inference=Inference.ENCRYPTED_HEAD)
@@ -86,6 +89,25 @@ def test_a_case_is_answered_in_hundredths_and_without_a_heat_map(clinic: App, pa
     assert detail.results[0].probabilities == detail.results[1].probabilities
     pictures = view_pictures(clinic, doctor, view.id)
     assert (pictures.is_undrawn, pictures.is_blank, pictures.with_heat_map) == (True, False, None)
+
+
+def test_the_pages_say_that_there_is_no_heat_map(clinic: App, served: App, patient: Actor) -> None:
+    case = upload(clinic, patient).id
+    for page, username, said in (
+        ("doctor/case", "demo-doctor", "There is no heat map"),
+        ("patient/results", "demo-patient", "part of the program stays encrypted"),
+    ):
+        tab = draw(served, page, username, address={"case": case}, **{f"result_numbers_{case}": True})
+        assert not tab.exception
+        assert said in words(tab)
+
+
+def test_the_app_keeps_nothing_of_the_key_holder(clinic: App, patient: Actor) -> None:
+    assert upload(clinic, patient).status is CaseStatus.ANSWERED
+    held = secrets_of(clinic)
+    assert held["identities"] == {"app"}
+    assert held["stores"] == {"app"}
+    assert not any(isinstance(item, HeadKey | HeadSecret) for item in reachable(clinic))
 
 
 def test_what_is_sealed_for_the_enclaves_holds_no_head(clinic: App, backbone_model: ServingModel) -> None:
