@@ -4,7 +4,7 @@ An entry names what it is about by an id: a case, an appointment, the account; o
 hospital or doctor whose list it was. What stands in a list is not written down, so it says that one's own may be in it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 
 from core.services import audit
 from core.services.app import APP_PARTY, Actor, App
-from core.services.audit_log import concerns
+from core.services.audit_log import begins, concerns
 from core.services.authorise import Action, Relation, authorise
 from core.services.case_access import care_hospital
 from core.services.context import display_name
@@ -25,6 +25,7 @@ PAGE = 200
 _TOGETHER = timedelta(hours=1)
 _CLOCKS = timedelta(hours=1)  # by how much the clocks of the processes that write the log may differ
 _REFUSED = "refused."
+_HOSPITALS = {"case.submit": ("hospital",), "case.refer": ("from", "to")}  # which details are ids of hospitals
 _LISTS = frozenset({"worklist.read", "message.list", "slot.list", "appointment.list"})
 _ON_ACCOUNT = frozenset({"account.active"})  # what else is written of an account is its own owner's act, or set-up
 WORDS: Mapping[str, str] = {
@@ -155,6 +156,8 @@ class _Mine:
         for case in cases:
             for hospital in (case.hospital_id, care_hospital(case)):
                 lists.setdefault(hospital, case.created_at)
+        for hospital, since in _earlier_hospitals(session, numbers):
+            lists.setdefault(hospital, since)
         for row, doctor in booked:
             lists.setdefault(doctor, row.created_at)
         own = numbers | {row.id: numbers.get(row.case_id or "", "") for row, _ in booked}
@@ -220,6 +223,15 @@ def _together(acts: list[Access]) -> list[Access]:
         else:
             found.append(act)
     return found
+
+
+def _earlier_hospitals(session: Session, cases: Collection[str]) -> Iterator[tuple[str, datetime]]:
+    """Yield the hospitals to which cases were sent or referred, and when, as the log has it: a case forgets them."""
+    about = begins("case."), concerns(cases)
+    for row in session.exec(select(col(AuditEntry.entry)).where(*about).order_by(col(AuditEntry.number))).all():
+        entry = decode_entry(row)
+        for name in entry.details.keys() & _HOSPITALS.get(entry.action, ()):
+            yield str(entry.details[name]), entry.time
 
 
 def _first_number(session: Session, since: datetime) -> int:

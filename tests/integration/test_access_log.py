@@ -104,6 +104,17 @@ def test_a_look_at_a_list_is_shown_since_there_was_something_in_it(
     ]
 
 
+def test_the_lists_of_a_hospital_that_had_the_case_before_count_too(
+    app: App, patient: Actor, doctor: Actor, doctor_east: Actor
+) -> None:
+    case = stored_case(app, patient)
+    details = {"from": doctor_east.hospital_id, "to": doctor.hospital_id, "images": 1}
+    with session_scope(app.engine) as session:
+        audit.append(app, session, patient, "case.refer", object_id=case, details=details)
+    worklist(app, doctor_east)
+    assert seen(app, patient) == [("Demo doctor, East", access_log.WORDS["worklist.read"], "")]
+
+
 def test_programs_are_named_as_what_they_are(app: App, patient: Actor) -> None:
     case = stored_case(app, patient)
     with session_scope(app.engine) as session:
