@@ -36,7 +36,6 @@ WORDS: Mapping[str, str] = {
     "message.read": "Read your messages",
     "message.send": "Wrote to you",
     "case.answer": "Examined your picture by program",
-    "case.refer": "Let another hospital open your picture",
     "case.retry": "Had your picture examined again",
     "case.refer": "Referred your picture to another hospital",
     "account.active": "Closed your account, or opened it again",
