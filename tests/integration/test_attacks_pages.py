@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core.services.accounts import Profile, change_profile
+from core.services.accounts import Profile, Role, change_profile
 from core.services.app import Actor, App
 from core.services.appointments import book
 from core.services.datasets import generate_dataset
@@ -20,6 +20,7 @@ from tests.integration.clinic import NEGATIVE, POSITIVE, offered_slots, stored_c
 from tests.integration.page_support import draw
 
 HOSTILE = "<script>x</script>[a](https://evil.example)![b](https://evil.c)"
+HOUSE = "<script>x</script>[a](https://evil.house)"  # the names of hospitals are no secret
 SCRIPT, LINK = "<script", "](https://evil"
 MET = frozenset(
     {"results", "appointments", "messages", "worklist", "case", "schedule", "inbox", "data", "node", "members"}
@@ -46,7 +47,7 @@ def hostile(served: App, patient: Actor, doctor: Actor, hospital: Actor, authori
     sign_review(served, doctor, case, decision=Decision.AGREE, note=HOSTILE, amends=review.id)
     book(served, patient, case_id=case, slot_id=offered_slots(served, doctor)[0])
     generate_dataset(served, hospital, patients=6, cells_per_patient=1, name=HOSTILE)
-    enrol_hospital(served, authority, slug="evil", name=HOSTILE, city=HOSTILE, latitude=0.0, longitude=0.0)
+    enrol_hospital(served, authority, slug="evil", name=HOUSE, city=HOUSE, latitude=0.0, longitude=0.0)
     return served, case
 
 
@@ -77,6 +78,19 @@ def test_a_page_shows_what_people_wrote_as_they_wrote_it(hostile: tuple[App, str
             assert not (html and SCRIPT in said), f"{kind} of {page.path} for a {role}"
             assert not (kind not in {"text", "code"} and LINK in said), f"{kind} of {page.path} for a {role}: {said}"
     assert met or page.url_path not in MET
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.roles != frozenset(Role)], ids=lambda page: page.url_path
+)
+def test_a_page_run_for_another_role_shows_nothing_that_anybody_wrote(hostile: tuple[App, str], page: PageSpec) -> None:
+    """As if the navigation, which registers only the pages of one's role, were not there."""
+    app, case = hostile
+    for role in sorted(frozenset(Role) - page.roles):
+        tab = draw(app, page.path.removeprefix("pages/").removesuffix(".py"), f"demo-{role}", address={"case": case})
+        shown = [node.type for node in tab._tree if "evil.example" in str(getattr(node, "proto", ""))]
+        assert shown == [], f"{page.path} for a {role}"
 
 
 def sources() -> list[Path]:
