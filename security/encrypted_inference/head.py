@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from security.encoding import decode, encode
-from security.encrypted_inference.logarithm import baby_steps, logarithm
+from security.encrypted_inference.logarithm import logarithm
 from security.encrypted_inference.points import (
     ENCODED_BYTES,
     ORDER,
@@ -188,10 +188,6 @@ class HeadKey(SecretHandle):
         for scalar, point, (low, high) in zip(self._scalars, hidden, self.reach, strict=True):
             found.append(logarithm(point + -times(randomness, scalar), low, high))
         return tuple(found)
-
-    def prepare(self) -> None:
-        """Make the table of logarithms now, not at the first query."""
-        baby_steps()
 
     def _encrypt(self, numbers: Sequence[int], randomness: int) -> Row:
         """Encrypt a row. Whoever holds the keys needs the generator's multiples only: w + r y_k of it."""
