@@ -6,7 +6,8 @@ the patient's data wherever copies of the database lie, whoever's private keys a
 
 A key is random, derived from nothing. Its file has a random name, is encrypted under a key derived from the master key
 and bound to its name and owner, so that an exchanged file does not open. A mark stays where a key was destroyed: a file
-that is put back later opens nothing here. Overwriting reaches the blocks of plain disks only, not what flash memory,
+that is put back later opens nothing here. Both can be told from others' without the database, so that who can write
+that brings about no destruction. Overwriting reaches the blocks of plain disks only, not what flash memory,
 copying file systems and snapshots keep: whoever has those and the master key has the key.
 """
 
@@ -81,22 +82,43 @@ class Vault(SecretHandle):
         """Whether the key was destroyed, or its destruction has begun: it opens nothing any more."""
         return self._mark(name).exists()
 
-    def destroy(self, name: str) -> str:
+    def was_destroyed(self, name: str, owner: str) -> bool:
+        """Whether the key was destroyed as this owner's; the mark says so itself, whatever a database claims."""
+        try:
+            self._marked(name, owner)
+        except KeyMissing:
+            return False
+        return True
+
+    def names_of(self, owner: str) -> list[str]:
+        """Return the names of all keys of a patient that are here, also of those that no database knows any more."""
+        found = []
+        for file in sorted(self.folder.glob("*.kek")):
+            with contextlib.suppress(OSError, SealBroken):
+                self._files.open(file.read_bytes(), context=_file_context(file.stem, owner))
+                found.append(file.stem)
+        return found
+
+    def destroy(self, name: str, owner: str) -> str:
         """Destroy a key for ever, and return the SHA-256 (hex) of its encrypted file. Safe to repeat after any stop.
 
         The mark is on the disk before the file is touched, so that a destruction that was begun is always finished.
 
         Raises:
-            KeyMissing: there never was such a key here, or its file was lost without being destroyed.
+            KeyMissing: there is no such key of this owner, or its file was lost without being destroyed.
         """
-        file, mark = self._file(name), self._mark(name)
-        if not mark.exists():
+        file = self._file(name)
+        if not self.is_destroyed(name):
             try:
                 data = file.read_bytes()
-            except OSError:
-                raise KeyMissing(f"the vault's key {name} is missing") from None
-            write_private(mark, hashlib.sha256(data).hexdigest().encode(), exclusive=False)
+                self._files.open(data, context=_file_context(name, owner))
+            except (OSError, SealBroken):
+                raise KeyMissing(f"the vault's key {name} is missing or another owner's") from None
+            digest = hashlib.sha256(data).hexdigest()
+            mark = self._files.seal(digest.encode(), context=_mark_context(name, owner))
+            write_private(self._mark(name), mark, exclusive=False)
             _sync(self.folder)
+        digest = self._marked(name, owner)
         with contextlib.suppress(FileNotFoundError):
             with file.open("r+b") as stream:
                 stream.write(secrets.token_bytes(file.stat().st_size))
@@ -104,7 +126,13 @@ class Vault(SecretHandle):
                 os.fsync(stream.fileno())
             file.unlink()
         _sync(self.folder)
-        return mark.read_text(encoding="ascii")
+        return digest
+
+    def _marked(self, name: str, owner: str) -> str:
+        try:
+            return self._files.open(self._mark(name).read_bytes(), context=_mark_context(name, owner)).decode()
+        except (OSError, SealBroken):
+            raise KeyMissing(f"the vault's key {name} was not destroyed as this owner's") from None
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{_checked(name)}.kek"
@@ -165,6 +193,10 @@ def _parts(stored: bytes) -> tuple[bytes, memoryview]:
 
 def _file_context(name: str, owner: str) -> Context:
     return Context(purpose=Purpose.VAULT_KEY, study="", sender=PARTY, object_id=f"{name}/{owner}")
+
+
+def _mark_context(name: str, owner: str) -> Context:
+    return Context(purpose=Purpose.VAULT_KEY, study="", sender=PARTY, object_id=f"{name}/{owner}/destroyed")
 
 
 def _checked(name: str) -> str:

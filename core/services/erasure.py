@@ -2,8 +2,8 @@
 
 Three steps, each finished on the disk before the next: the wish is noted in the database, the patient's key is
 destroyed in the vault, rows and objects are deleted with an audit entry that proves it. From the second on nothing of
-the patient opens or is added. A stop anywhere is made good by asking again, or by `resume` at the next set-up, which
-also erases again what a restored backup brings back.
+the patient opens or is added. A stop anywhere is made good by asking again, and from the second step on by `resume` at
+the next set-up, which also erases again what a restored backup brings back.
 """
 
 import secrets
@@ -74,10 +74,13 @@ def erase(app: App, actor: Actor, *, password: str) -> Erasure:
 
 
 def resume(app: App) -> int:
-    """Finish every erasure that was begun, and repeat those that a restored database forgot; returns how many."""
+    """Finish every erasure whose key is destroyed, also those that a restored database forgot; returns how many.
+
+    The vault decides, not the database: who can write that must not be able to erase anybody.
+    """
     with read_scope(app.engine) as session:
         rows = session.exec(select(PatientKey).where(col(PatientKey.erased_at).is_(None))).all()
-        open_ = [row.user_id for row in rows if row.erasing_at is not None or app.vault.is_destroyed(row.name)]
+        open_ = [row.user_id for row in rows if app.vault.was_destroyed(row.name, row.user_id)]
     finished = 0
     for patient_id in open_:
         with suppress(RecordDamaged):
@@ -87,21 +90,23 @@ def resume(app: App) -> int:
 
 
 def _finish(app: App, patient_id: str, by: Actor | str) -> Erasure:
-    """Destroy the key, then delete and write down what was deleted."""
+    """Destroy every key that was ever made for the patient, then delete and write down what was deleted."""
     with read_scope(app.engine) as session:
         name = session.get_one(PatientKey, patient_id).name
-    key: str | None = None
-    with suppress(KeyMissing):
-        key = app.vault.destroy(name)
+    destroyed: dict[str, str] = {}
+    for each in (name, *app.vault.names_of(patient_id)):
+        with suppress(KeyMissing):
+            destroyed[each] = app.vault.destroy(each, patient_id)
     unusable = hash_password(secrets.token_urlsafe(_PASSWORD_BYTES))
     with session_scope(app.engine) as session:
         booked = select(Appointment).where(Appointment.patient_id == patient_id).with_for_update()
         session.exec(booked).all()  # locked before the account, as everywhere
         user = session.get_one(User, patient_id, with_for_update=True)
         row = session.get_one(PatientKey, patient_id)
-        if row.erased_at is not None:
+        evidence = evidence_of(session, patient_id)
+        if row.erased_at is not None and not evidence.objects:
             raise DataErased
-        now, evidence = app.clock.now(), evidence_of(session, patient_id)
+        now = app.clock.now()
         delete_all(session, patient_id)
         user.profile = seal_profile(app.records, patient_id, Profile(""))
         change(app, user, username=f"erased-{patient_id}", password_hash=unusable, is_active=False)
@@ -110,6 +115,7 @@ def _finish(app: App, patient_id: str, by: Actor | str) -> Erasure:
             consent.withdrawn_at = now
         row.erasing_at, row.erased_at = row.erasing_at or now, now
         session.flush()
-        details = {"key": key, "objects": evidence.objects, "evidence": evidence.digest}
+        key = destroyed.get(name)
+        details = {"key": key, "keys": len(destroyed), "objects": evidence.objects, "evidence": evidence.digest}
         entry = audit.append(app, session, by, "erasure.done", object_id=patient_id, details=details)
     return Erasure(entry, key, evidence)

@@ -63,6 +63,7 @@ PARTIES = (
     "coordinator",
     *(f"{slug}.{part}" for slug in ("north", "east", "south", "west") for part in ("serving", "training")),
 )
+PROVEN = {"keys": 1, "objects": 6}
 MESSAGE, NOTE = "Should I bring the older smears?", "Nothing to worry about."
 
 
@@ -133,7 +134,7 @@ def test_the_log_proves_what_was_destroyed_and_holds_nothing_of_the_person(
     begun, ended = entries(app, authority, story.patient)
     assert (begun.action, begun.actor) == ("erasure.begin", story.patient.user_id)
     assert (ended.action, ended.number) == ("erasure.done", done.entry)
-    assert ended.details == {"key": done.key, "objects": 6, "evidence": before.digest}
+    assert ended.details == {**PROVEN, "key": done.key, "evidence": before.digest}
     made = audit.list_entries(app, authority, action="vault.create")
     assert [(entry.object_id, entry.details["key"]) for entry in made] == [(story.patient.user_id, done.key)]
     assert story.patient.username not in str(ended)
@@ -254,7 +255,10 @@ def test_set_up_erases_again_what_a_restored_backup_brings_back(
     setup.run(back.settings, clock=clock, demo_contents=False, rounds=4)
     assert rows_of(back) == {"Case": 0, "CaseImage": 0, "CaseMessage": 0, "CaseReview": 0, "Appointment": 0, "Slot": 2}
     ended = entries(back, authority, story.patient)[-1]
-    assert (ended.actor, ended.details) == ("app", {"key": done.key, "objects": 6, "evidence": done.evidence.digest})
+    assert (ended.actor, ended.details) == (
+        "app",
+        {**PROVEN, "key": done.key, "evidence": done.evidence.digest},
+    )
     assert resume(back) == 0
     back.engine.dispose()
 
@@ -380,9 +384,46 @@ def test_an_answer_that_arrives_after_the_wish_is_not_added(app: App, story: Sto
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_who_can_write_the_database_erases_nobody_and_keeps_nobody_from_it(
+    app: App, other_patient: Actor, story: Story, keep: Keep
+) -> None:
+    other = full_case(app, other_patient)
+    backup = keep(app)
+    with session_scope(app.engine) as session:
+        mine, theirs = (session.get_one(PatientKey, who.user_id) for who in (story.patient, other_patient))
+        names = mine.name, theirs.name
+        theirs.erasing_at = app.clock.now()
+    assert resume(app) == 0
+    with session_scope(app.engine) as session:  # each row names the key of the other
+        for user, name in ((story.patient, "0" * 32), (other_patient, names[0]), (story.patient, names[1])):
+            session.get_one(PatientKey, user.user_id).name = name
+            session.flush()
+    assert erase(app, story.patient, password=PASSWORD).key is None
+    assert resume(app) == 0
+    assert [app.vault.is_destroyed(name) for name in names] == [True, False]
+    back = restored(app, backup, vault=app.vault.folder)
+    assert readable(back, story.patient, story.case) == set()
+    assert opened_image(back, other) == BODY
+    back.engine.dispose()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_key_that_the_database_was_made_to_forget_is_destroyed_too(app: App, story: Story, keep: Keep) -> None:
+    backup = keep(app)
+    with session_scope(app.engine) as session:
+        session.delete(session.get_one(PatientKey, story.patient.user_id))
+    erase(app, story.patient, password=PASSWORD)
+    assert app.vault.names_of(story.patient.user_id) == []
+    back = restored(app, backup, vault=app.vault.folder)
+    assert readable(back, story.patient, story.case) == set()
+    back.engine.dispose()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_rows_of_an_account_that_was_changed_from_outside_stay_but_open_nothing(app: App, story: Story) -> None:
     with session_scope(app.engine) as session:
-        session.get_one(PatientKey, story.patient.user_id).erasing_at = app.clock.now()
         session.get_one(User, story.patient.user_id).is_demo = False
+        name = session.get_one(PatientKey, story.patient.user_id).name
+    app.vault.destroy(name, story.patient.user_id)
     assert resume(app) == 0
     assert readable(app, story.patient, story.case) == set()

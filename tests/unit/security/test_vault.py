@@ -74,7 +74,7 @@ def test_exchanged_changed_missing_and_foreign_files_are_refused(vault: Vault, t
     with pytest.raises(KeyMissing):
         vault.open(anna.name, ANNA)
     with pytest.raises(KeyMissing):
-        vault.destroy(anna.name)
+        vault.destroy(anna.name, ANNA)
 
 
 def _flipped(data: bytes, bit: int) -> bytes:
@@ -85,7 +85,7 @@ def _flipped(data: bytes, bit: int) -> bytes:
 
 @pytest.mark.parametrize("name", ["", "../../master", "A" * 32, "0" * 31, "0" * 32 + "\n"])
 def test_a_name_that_is_none_leads_to_no_file(vault: Vault, name: str) -> None:
-    for act in (lambda: vault.open(name, ANNA), lambda: vault.destroy(name), lambda: vault.is_destroyed(name)):
+    for act in (lambda: vault.open(name, ANNA), lambda: vault.destroy(name, ANNA), lambda: vault.is_destroyed(name)):
         with pytest.raises(KeyMissing):
             act()
 
@@ -93,15 +93,32 @@ def test_a_name_that_is_none_leads_to_no_file(vault: Vault, name: str) -> None:
 def test_a_destroyed_key_opens_nothing_even_if_its_file_is_put_back(vault: Vault) -> None:
     key, other = vault.create(ANNA), vault.create(BORIS)
     kept = file_of(vault, key).read_bytes()
-    assert vault.destroy(key.name) == key.digest
+    assert vault.destroy(key.name, ANNA) == key.digest
     assert not file_of(vault, key).exists()
     assert all(kept[-48:] not in file.read_bytes() for file in vault.folder.iterdir())
     file_of(vault, key).write_bytes(kept)
     with pytest.raises(KeyDestroyed):
         vault.open(key.name, ANNA)
-    assert vault.destroy(key.name) == key.digest
+    assert vault.destroy(key.name, ANNA) == key.digest
     assert not file_of(vault, key).exists()
     vault.open(other.name, BORIS)
+
+
+def test_nobody_elses_key_is_destroyed_and_marks_name_their_owner(vault: Vault) -> None:
+    anna, boris = vault.create(ANNA), vault.create(BORIS)
+    unused = vault.create(ANNA)
+    assert vault.names_of(ANNA) == sorted([anna.name, unused.name])
+    with pytest.raises(KeyMissing):
+        vault.destroy(boris.name, ANNA)
+    vault.open(boris.name, BORIS)
+    vault.destroy(anna.name, ANNA)
+    with pytest.raises(KeyMissing):
+        vault.destroy(anna.name, BORIS)
+    found = [vault.was_destroyed(key.name, owner) for key in (anna, boris, unused) for owner in (ANNA, BORIS)]
+    assert found == [True, False, False, False, False, False]
+    shutil.copy(vault.folder / f"{anna.name}.destroyed", vault.folder / f"{boris.name}.destroyed")
+    assert not vault.was_destroyed(boris.name, BORIS)
+    assert vault.names_of(ANNA) == [unused.name]
 
 
 class _Stop(Exception):
@@ -125,12 +142,12 @@ def test_a_destruction_that_was_stopped_anywhere_is_finished_by_the_next_one(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", stop)
         with pytest.raises(_Stop):
-            vault.destroy(key.name)
+            vault.destroy(key.name, ANNA)
     assert vault.is_destroyed(key.name) is (step > 0)
     if step > 0:
         with pytest.raises(KeyDestroyed):
             vault.open(key.name, ANNA)
-    assert vault.destroy(key.name) == key.digest
+    assert vault.destroy(key.name, ANNA) == key.digest
     assert not file_of(vault, key).exists()
 
 
