@@ -39,8 +39,9 @@ in the demo it is optional, so that a presentation is not held up.
 |---|---|---|
 {limits}
 Counted in the database, so for all processes together; the refusal says when there is room again. Five wrong passwords
-in a row close a name for 15 minutes, from wherever they come. An address is what the server sees: behind a proxy on
-another machine that is the proxy's, and none is counted where the proxy is on the same one.
+in a row close a name for 15 minutes, from wherever they come. An address is the one that connects; of a proxy on the
+same machine, or one named in `FORWARDED_ALLOW_IPS`, it is the last that `X-Forwarded-For` states and the proxy saw.
+Browsers on the same machine have none and are not counted.
 """
 
 
