@@ -2,8 +2,10 @@
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 from sqlmodel import col, func, select
@@ -12,6 +14,7 @@ from core.clock import FixedClock
 from core.diagnosis.wire import image_context, result_context
 from core.errors import (
     AccountLocked,
+    DatabaseUnavailable,
     DataErased,
     HemaSealError,
     NotAuthorised,
@@ -417,6 +420,32 @@ def test_a_key_that_the_database_was_made_to_forget_is_destroyed_too(app: App, s
     back = restored(app, backup, vault=app.vault.folder)
     assert readable(back, story.patient, story.case) == set()
     back.engine.dispose()
+
+
+def test_cases_that_are_stored_while_the_erasure_is_under_way_are_refused_or_erased_with_it(
+    app: App, story: Story
+) -> None:
+    erasing = Event()
+
+    def send_until_refused(_number: int) -> int:
+        for stored in range(500):
+            try:
+                full_case(app, story.patient)
+            except DataErased:
+                return stored
+            except (DatabaseUnavailable, RecordDamaged):
+                continue
+            erasing.set()
+        return -1
+
+    with ThreadPoolExecutor(3) as pool:
+        senders = [pool.submit(send_until_refused, number) for number in range(3)]
+        erasing.wait(timeout=30)
+        done = erase(app, story.patient, password=PASSWORD)
+        stored = [sender.result() for sender in senders]
+    assert min(stored) >= 0
+    assert done.evidence.objects > 6
+    assert rows_of(app)["Case"] == blobs_of_cases(app) == 0
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
