@@ -27,8 +27,9 @@ from core.services.audit_log import (
 from core.services.authorise import Action, Relation, authorise
 from db.engine import read_scope, session_scope
 from db.models import AuditEntry
-from security.audit import decode_entry
+from security.audit import decode_entry, kept_line
 from security.audit_export import export_lines
+from security.verify_audit import Anchor, AuditBroken, KeptHeads, read_kept
 
 __all__ = [
     "HEAD_SIGNERS",
@@ -46,6 +47,7 @@ __all__ = [
 ]
 
 _PAGE = 500
+_KEPT_FILE = "audit.kept"
 
 
 @dataclass(frozen=True)
@@ -118,16 +120,21 @@ def list_entries(
 def verify(app: App, actor: Actor) -> LogView:
     """Check the whole log, entry by entry, against its signed head; others go on writing meanwhile.
 
+    The app keeps the head in its own folder, and the next check finds a log that was put back behind it: whoever
+    restores an older database on purpose removes the file ``audit.kept`` there.
+
     Raises:
         NotAuthorised: only the authority verifies.
         AuditLogBroken: names the first entry that does not fit.
     """
     with read_scope(app.engine) as session:
         authorise(app, session, actor, Action.VERIFY_AUDIT, Relation.ANY)
-        view = verified(session, app.trust(session))
+        end = verified(session, app.trust(session), _last_verified(app))
     with session_scope(app.engine) as session:
-        append(app, session, actor, "audit.verify", details={"size": view.size})
-    return view
+        append(app, session, actor, "audit.verify", details={"size": end.head.size})
+        after = signed_end(session, app.trust(session))
+    app.store.write(_KEPT_FILE, kept_line(after.envelope))
+    return LogView(end.head.size, end.head.root.hex(), end.signer, end.head.time)
 
 
 def export(app: App, actor: Actor) -> bytes:
@@ -141,12 +148,24 @@ def export(app: App, actor: Actor) -> bytes:
     """
     end = end_after(app, actor, "audit.export")
     with read_scope(app.engine) as session:
-        return b"".join(export_lines(entries_until(session, end.head), head=end.envelope, root=app.root))
+        entries = entries_until(session, end.head, _last_verified(app))
+        return b"".join(export_lines(entries, head=end.envelope, root=app.root))
 
 
 def root_certificate(app: App) -> bytes:
     """Return the authority's root certificate (PEM), public: who keeps it can verify exports without trusting them."""
     return app.root.pem
+
+
+def _last_verified(app: App) -> KeptHeads:
+    """Return the head up to which the log was verified last, as the app has kept it outside of the database."""
+    file = app.store.folder / _KEPT_FILE
+    try:
+        return KeptHeads(read_kept(file.read_bytes().splitlines(), Anchor(app.root.parsed)))
+    except FileNotFoundError:
+        return KeptHeads()
+    except AuditBroken as error:
+        raise AuditLogBroken(f"{_KEPT_FILE} of the app's key folder is damaged") from error
 
 
 def end_after(

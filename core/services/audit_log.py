@@ -306,16 +306,16 @@ def _refuse_more(session: Session, head: Head) -> None:
         raise AuditBroken("added after the head was signed", after)
 
 
-def verified(session: Session, trust: Trust) -> LogView:
-    """Check the whole log, as it ends now, against its signed head.
+def verified(session: Session, trust: Trust, kept: KeptHeads | None = None) -> SignedEnd:
+    """Check the whole log, as it ends now, against its signed head and `kept` ones.
 
     Raises:
         AuditLogBroken: names the first entry that does not fit.
     """
     end = signed_end(session, trust)
-    for _ in entries_until(session, end.head):
+    for _ in entries_until(session, end.head, kept):
         pass
-    return LogView(end.head.size, end.head.root.hex(), end.signer, end.head.time)
+    return end
 
 
 def _code(value: _Value) -> _Value:

@@ -65,6 +65,27 @@ def test_a_database_that_was_put_back_to_an_older_state_is_found(app: App, autho
         verify_export(audit.export(app, authority).splitlines(), root=app.root.parsed, heads=[kept])
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_app_itself_notices_a_log_that_was_put_back_behind_its_last_check(app: App, authority: Actor) -> None:
+    state = _stored(app)
+    audit.verify(app, authority)
+    _put_back(app, state)
+    app.audit_head.last = None  # the app was started again in between
+    with pytest.raises(AuditLogBroken, match="cut off"):
+        audit.verify(app, authority)
+    _append(app, 1)
+    with pytest.raises(AuditLogBroken, match=r"written anew|cut off"):
+        audit.verify(app, authority)
+    with pytest.raises(AuditLogBroken, match=r"written anew|cut off"):
+        audit.export(app, authority)
+    kept = app.store.folder / "audit.kept"
+    kept.write_bytes(kept.read_bytes()[:-20])
+    with pytest.raises(AuditLogBroken, match="damaged"):
+        audit.verify(app, authority)
+    kept.unlink()  # the older database was restored on purpose
+    assert audit.verify(app, authority).size
+
+
 def _stored(app: App) -> dict[str, object]:
     with session_scope(app.engine) as session:
         return dict(session.connection().execute(text("SELECT * FROM audit_head")).mappings().one())
