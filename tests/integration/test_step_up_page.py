@@ -8,10 +8,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.clock import FixedClock
+from core.services.accounts import accounts
 from core.services.app import App
 from core.services.demo import DEMO_PASSWORD
-from core.services.sessions import check_password, redeem_code
-from core.services.step_up import begin, confirm, second_factor
+from core.services.sessions import check_password, redeem_code, session_actor
+from core.services.step_up import begin, confirm, second_factor, step_up
 from core.settings import ROOT
 from pages._ui import state
 from tests.integration.page_support import TIMEOUT_S, draw, words
@@ -67,6 +68,22 @@ def test_a_code_is_entered_at_the_top_of_any_page(served: App, clock: FixedClock
     tab.text_input(key="step_up_code").input(pyotp.TOTP(secret).at(clock.now()))
     tab.button(key="step_up_send").click().run()
     assert "Confirmed until" in words(tab)
+
+
+def test_an_act_that_needs_a_code_says_so_on_its_page_and_works_after_one(served: App, clock: FixedClock) -> None:
+    person = sign_in(served)
+    secret = begin(served, person, password=DEMO_PASSWORD).secret
+    confirm(served, person, pyotp.TOTP(secret).at(clock.now()))
+    clock.advance(timedelta(minutes=1))
+    tab = draw(served, "authority/members", "demo-authority", members_section="Accounts")
+    chosen = next(view.user_id for view in accounts(served, person) if view.username == "demo-doctor-west")
+    tab.selectbox(key="account_chosen").set_value(chosen).run()
+    tab.button(key="account_toggle").click().run()
+    assert "ACC-STEPUP" in words(tab)
+    assert [view.is_active for view in accounts(served, person) if view.user_id == chosen] == [True]
+    step_up(served, session_actor(served, tab.session_state["session_token"]), pyotp.TOTP(secret).at(clock.now()))
+    tab.button(key="account_toggle").click().run()
+    assert [view.is_active for view in accounts(served, person) if view.user_id == chosen] == [False]
 
 
 def _home(app: App) -> AppTest:
