@@ -33,7 +33,8 @@ from core.clock import SystemClock
 from core.services import setup
 from core.services.access_log import accesses
 from core.services.app import APP_PARTY, App
-from core.services.audit_log import append, entries_until, signed_end, verified
+from core.services.audit_log import append
+from core.services.audit_rows import entries_until, signed_end, verified
 from core.services.sessions import actor_of
 from core.settings import Mode, Settings
 from db.engine import read_scope, session_scope

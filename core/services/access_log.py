@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 
 from core.services import audit
 from core.services.app import APP_PARTY, Actor, App
-from core.services.audit_log import begins, concerns
+from core.services.audit_rows import begins, concerns
 from core.services.authorise import Action, Relation, authorise
 from core.services.case_access import care_hospital
 from core.services.context import display_name

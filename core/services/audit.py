@@ -12,18 +12,12 @@ from core.services.app import Actor, App
 from core.services.audit_log import (
     HEAD_SIGNERS,
     Details,
-    LogView,
     Outcome,
-    SignedEnd,
     append,
     append_signed,
     begin_log,
-    begins,
-    concerns,
-    entries_until,
-    signed_end,
-    verified,
 )
+from core.services.audit_rows import LogView, SignedEnd, begins, concerns, entries_until, signed_end, verified
 from core.services.authorise import Action, Relation, authorise
 from db.engine import read_scope, session_scope
 from db.models import AuditEntry

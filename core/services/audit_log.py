@@ -5,13 +5,12 @@ signature is checked, so that a log that was rewritten from outside is never con
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, LargeBinary, false, func, insert, literal, or_, update
+from sqlalchemy import insert, update
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
@@ -26,14 +25,12 @@ from security.certificates import Trust
 from security.errors import SecurityError
 from security.identity import Identity
 from security.merkle import Frontier
-from security.verify_audit import AuditBroken, Head, KeptHeads, Log, check_head
+from security.verify_audit import AuditBroken, check_head
 
 HEAD_SIGNERS = (APP_PARTY, "coordinator")
 Details = Mapping[str, str | int | bool | None]
 _CODE = re.compile(r"[A-Za-z0-9_.:/+-]{0,64}")
 _DISEASES = frozenset(STUDIES) | {label.name for study in STUDIES.values() for label in study.classes}
-_PAGE = 2000
-_OBJECT = b',"object":"'
 _LOCKED_HEAD = (
     select_columns(
         col(AuditHead.size),
@@ -56,23 +53,6 @@ class Outcome(StrEnum):
     DONE = "done"
     REFUSED = "refused"
     FAILED = "failed"
-
-
-@dataclass(frozen=True)
-class LogView:
-    """A log that was verified from its first entry to its signed head.
-
-    Attributes:
-        size: number of entries.
-        root: root of the tree over them, hex.
-        signer: party that signed the head.
-        signed_at: when.
-    """
-
-    size: int
-    root: str
-    signer: str
-    signed_at: datetime
 
 
 def append(
@@ -127,31 +107,6 @@ def append_signed(
         state, clock.now(), actor=actor, action=action, object_id=object_id, outcome=outcome, details=details
     )
     return _grow(session, state, entry, clock=clock, signer=signer)
-
-
-def concerns(ids: Collection[str]) -> ColumnElement[bool]:
-    """Return the condition of the rows whose entry is about one of these ids, without decoding them.
-
-    The object stands behind its name in canonical JSON; the details before it never use that name (`_entry`).
-    """
-    entry, wanted = col(AuditEntry.entry), {f'{one}"'.encode("ascii", "replace") for one in ids}
-    start = func.instr(entry, literal(_OBJECT, LargeBinary)) + len(_OBJECT)
-    lengths = sorted({len(one) for one in wanted})
-    return or_(
-        false(),
-        *(
-            func.substr(entry, start, length).in_(
-                [literal(one, LargeBinary) for one in sorted(wanted) if len(one) == length]
-            )
-            for length in lengths
-        ),
-    )
-
-
-def begins(action: str) -> ColumnElement[bool]:
-    """Return the condition of the rows whose action begins with this; it stands first in canonical JSON."""
-    text = f'{{"action":"{action}'.encode("ascii", "replace")
-    return func.substr(col(AuditEntry.entry), 1, len(text)) == literal(text, LargeBinary)
 
 
 def begin_log(session: Session, *, clock: Clock, signer: Identity) -> bool:
@@ -241,81 +196,6 @@ def _columns(state: LogState, signer: Identity, signature: bytes) -> dict[str, A
         "signer": signer.party,
         "signature": signature,
     }
-
-
-@dataclass(frozen=True)
-class SignedEnd:
-    """The stored head, whose signature was checked: where the log ends for whoever reads it now.
-
-    Attributes:
-        head: what was signed.
-        signer: who signed it.
-        envelope: the signed head.
-    """
-
-    head: Head
-    signer: str
-    envelope: bytes
-
-
-def signed_end(session: Session, trust: Trust) -> SignedEnd:
-    """Return the stored head without locking it: others go on writing while somebody reads.
-
-    Raises:
-        AuditLogBroken: it does not hold.
-    """
-    stored = session.get(AuditHead, 1, populate_existing=True)
-    if stored is None or stored.signer not in HEAD_SIGNERS:
-        raise AuditLogBroken("the signed head is missing, or of a party that does not sign")
-    try:
-        head = verify_head(stored.signature, trust=trust, party=stored.signer)
-    except SecurityError as error:
-        raise AuditLogBroken("its signed head does not hold") from error
-    return SignedEnd(head, stored.signer, stored.signature)
-
-
-def entries_until(session: Session, head: Head, kept: KeptHeads | None = None) -> Iterator[tuple[bytes, str]]:
-    """Yield the stored entries that a head vouches for (encoded, chain hash in hex), each checked; at last the head.
-
-    They are read as they are needed, so that a log of any length takes the same memory. They are compared with `kept`
-    heads, too.
-
-    Raises:
-        AuditLogBroken: names the first entry that does not fit.
-    """
-    log, kept = Log(), kept or KeptHeads()
-    place, columns = col(AuditEntry.number), (col(AuditEntry.entry), col(AuditEntry.chain_hash))
-    statement = select(*columns).where(place <= head.size).order_by(place)
-    try:
-        for entry, chain_hash in session.execute(statement, execution_options={"yield_per": _PAGE}):
-            kept.compare(log)
-            log.take(entry, chain_hash)
-            yield entry, chain_hash
-        check_head(head, size=log.size, chain_hash=log.chain_hash, root=log.root())
-        kept.finish(log)
-        _refuse_more(session, head)
-    except AuditBroken as error:
-        raise AuditLogBroken(str(error)) from error
-
-
-def _refuse_more(session: Session, head: Head) -> None:
-    """Refuse entries after the last one, but for those that were written, with their head, while the log was read."""
-    place = col(AuditEntry.number)
-    after = session.execute(select(place).where(place > head.size).order_by(place).limit(1)).scalar()
-    if after is not None and session.execute(select(col(AuditHead.size))).scalar() == head.size:
-        raise AuditBroken("added after the head was signed", after)
-
-
-def verified(session: Session, trust: Trust, kept: KeptHeads | None = None) -> SignedEnd:
-    """Check the whole log, as it ends now, against its signed head and `kept` ones.
-
-    Raises:
-        AuditLogBroken: names the first entry that does not fit.
-    """
-    end = signed_end(session, trust)
-    for _ in entries_until(session, end.head, kept):
-        pass
-    return end
 
 
 def _code(value: _Value) -> _Value:

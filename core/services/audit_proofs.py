@@ -13,7 +13,7 @@ from sqlmodel import select
 from core.errors import AuditLogBroken, InvalidInput, NotFound
 from core.services.app import Actor, App
 from core.services.audit import end_after
-from core.services.audit_log import SignedEnd, entries_until
+from core.services.audit_rows import SignedEnd, entries_until
 from core.services.authorise import Action
 from db.engine import read_scope
 from db.models import AuditEntry
