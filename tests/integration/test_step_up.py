@@ -40,6 +40,7 @@ from core.services.step_up import (
     step_up,
     take_off,
 )
+from core.settings import Mode, Settings
 from db.engine import session_scope
 from db.models import RecoveryCode, SecondFactor, User, UserSession
 from tests.integration.clinic import stored_case
@@ -93,6 +94,22 @@ def test_without_a_second_factor_the_demo_goes_on_and_a_real_installation_does_n
     assert dangerous(strict, sign_in(strict), other) is SecondFactorMissing
     enrolled(strict, person := sign_in(strict))
     assert dangerous(strict, person, other) is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "said", "required"),
+    [
+        (Mode.DEMO, None, False),
+        (Mode.PRODUCTION, None, True),
+        (Mode.DEMO, True, True),
+        (Mode.PRODUCTION, False, False),
+    ],
+)
+def test_it_is_required_outside_the_demo_unless_a_setting_says_otherwise(
+    mode: Mode, said: bool | None, *, required: bool
+) -> None:
+    settings = Settings(mode=mode, second_factor=said)
+    assert settings.second_factor_required is required
 
 
 def test_who_has_one_must_enter_a_code_in_every_browser_and_again_after_ten_minutes(
