@@ -15,6 +15,7 @@ import argparse
 import base64
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ _ENVELOPE = b"\x01" + bytes((len(_SUITE),)) + _SUITE.encode("ascii")
 _PARTY_URI = "urn:hemaseal:"
 _ECDSA = ec.ECDSA(hashes.SHA256())
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3])(?::[0-5][0-9]){2}\.[0-9]{6}Z")
 _decode = json.JSONDecoder().raw_decode
 _LINE = b'{"chain_hash":"', b'","entry":', b"}"
 
@@ -208,10 +210,8 @@ def parse_time(text: Any) -> datetime:
     Raises:
         ValueError: not the canonical form of a time.
     """
-    if isinstance(text, str) and text.endswith("Z"):
-        moment = datetime.fromisoformat(text)
-        if moment.isoformat(timespec="microseconds") == f"{text[:-1]}+00:00":
-            return moment
+    if isinstance(text, str) and _TIME.fullmatch(text):
+        return datetime.fromisoformat(text)
     raise ValueError("a time in canonical form expected")
 
 

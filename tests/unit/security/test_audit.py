@@ -21,6 +21,7 @@ from security.verify_audit import (
     GENESIS,
     AuditBroken,
     canonical_json,
+    parse_time,
     verify_export,
     verify_file,
 )
@@ -100,6 +101,34 @@ def test_an_entry_refuses_what_does_not_belong_in_a_log() -> None:
     deep = entry(1).replace(b'{"code":1}', b'{"a":' * 5000 + b"1" + b"}" * 5000)
     with pytest.raises(ValueError, match=r"."):
         decode_entry(deep)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-01-05T09:00:00.000000",
+        "2026-01-05T09:00:00.000000+00:00",
+        "2026-01-05T09:00:00.000000z",
+        "2026-01-05 09:00:00.000000Z",
+        "2026-01-05T09:00:00,000000Z",
+        "2026-01-05T09:00:00.00000Z",
+        "2026-01-05T09:00:00Z",
+        "20260105T090000.000000Z",
+        "2026-W02-1T09:00:00.000000Z",
+        "2026-01-05T24:00:00.000000Z",
+        "2026-01-05T23:59:60.000000Z",
+        "2026-02-29T09:00:00.000000Z",
+        "2026-13-05T09:00:00.000000Z",
+        "0000-01-05T09:00:00.000000Z",
+        "\u0662026-01-05T09:00:00.000000Z",
+        "2026-01-05T09:00:00.000000Z\n",
+        None,
+        1767603600,
+    ],
+)
+def test_a_time_has_one_form(text: object) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_time(text)
 
 
 def test_the_chain_follows_its_definition() -> None:
