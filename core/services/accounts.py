@@ -89,6 +89,7 @@ class AccountView:
         hospital: name of the hospital, or "".
         is_active: whether the account may sign in.
         is_demo: whether set-up made it for the demo.
+        second_factor: whether an authenticator is set up.
     """
 
     user_id: str
@@ -97,6 +98,7 @@ class AccountView:
     hospital: str
     is_active: bool
     is_demo: bool
+    second_factor: bool
 
 
 def register_patient(
@@ -212,7 +214,13 @@ def accounts(app: App, actor: Actor) -> list[AccountView]:
         users = session.exec(select(User).where(col(User.role) != Role.PATIENT)).all()
     views = [
         AccountView(
-            user.id, user.username, user.role, hospitals.get(user.hospital_id or "", ""), user.is_active, user.is_demo
+            user_id=user.id,
+            username=user.username,
+            role=user.role,
+            hospital=hospitals.get(user.hospital_id or "", ""),
+            is_active=user.is_active,
+            is_demo=user.is_demo,
+            second_factor=user.second_factor,
         )
         for user in users
     ]

@@ -6,6 +6,7 @@ import streamlit as st
 from core.errors import HemaSealError
 from core.services import accounts as account_service
 from core.services import members as service
+from core.services import step_up
 from core.services.accounts import Role
 from core.services.places import find_place, place_titles
 from pages._ui import guard, shell, state, studies, times
@@ -184,6 +185,7 @@ def staff() -> None:
             "Role": ROLE_TITLES[view.role],
             "Hospital": view.hospital or times.NOTHING,
             "State": "✓ open" if view.is_active else "✕ closed",
+            "Second factor": "yes" if view.second_factor else "no",
             "Demo": "yes" if view.is_demo else "no",
         }
         for view in views
@@ -201,6 +203,12 @@ def staff() -> None:
             account_service.set_active(app, person, str(chosen), active=not closing)
             st.rerun()
         st.caption("Closing an account signs its browsers out at once.")
+        has_factor = chosen is not None and others[chosen].second_factor
+        if st.button("Take off the second factor", key="account_factor_off", disabled=not has_factor):
+            step_up.reset_second_factor(app, person, str(chosen))
+            st.session_state["members_note"] = f"The second factor of {others[str(chosen)].username} is off."
+            st.rerun()
+        st.caption("For who has lost the authenticator and the recovery codes; make sure that it is them who ask.")
     with right, st.form("account_form"):
         st.header("Make an account", anchor=False)
         hospitals_by_id = {view.id: view.name for view in service.hospitals(app, person)}
