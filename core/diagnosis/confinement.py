@@ -18,7 +18,8 @@ from core.settings import ROOT
 
 CODE = ("core", "security")
 """Folders of the project that a confined process may read: modules may be imported late."""
-SYSTEM = (sys.prefix, sys.base_prefix, "/usr", "/lib", "/lib64")
+SYSTEM = (sys.prefix, sys.base_prefix, "/usr", "/lib", "/lib64", "/proc/cpuinfo", "/sys/devices/system/cpu")
+"""The last two tell LiteRT what the processor can do; without them it takes 2.5 times as long."""
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _ABI_QUESTION, _PATH_BENEATH = 1, 1
@@ -89,7 +90,8 @@ def _landlock(libc: ctypes.CDLL, version: int, folders: dict[Path, int]) -> bool
             with suppress(FileNotFoundError):
                 place = os.open(folder, os.O_PATH | os.O_CLOEXEC)
                 try:
-                    rule = struct.pack("=Qi", access, place)
+                    allowed = access if folder.is_dir() else access & ~_READ_DIR
+                    rule = struct.pack("=Qi", allowed, place)
                     if libc.syscall(_ADD_RULE, rules, _PATH_BENEATH, rule, 0) != 0:
                         return False
                 finally:
