@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 from core.clock import SystemClock
 from core.errors import HemaSealError
 from core.learning.orders import AUTHORITY, RunOptions
-from core.services import audit_log
+from core.services import audit_rows
 from core.services.app import App, load_master_key
 from core.services.model_store import verified_lineage
 from core.services.models import list_models
@@ -205,7 +205,7 @@ def _ledgers(ground: Ground, journal: Sequence[Note]) -> Iterator[str]:
 def _audit(app: App) -> Iterator[str]:
     try:
         with session_scope(app.engine) as session:
-            audit_log.verified(session, app.trust(session))
+            audit_rows.verified(session, app.trust(session))
     except HemaSealError as error:
         yield f"the audit log does not hold: {error}"
 

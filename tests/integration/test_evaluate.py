@@ -25,7 +25,7 @@ from core.evaluation.report import KEYS, to_json
 from core.imaging.datasets import Part
 from core.imaging.synthetic import STYLES, generate_dataset
 from core.services.app import App
-from core.services.audit_log import verified
+from core.services.audit_rows import verified
 from core.services.model_export import export
 from core.settings import ROOT, Settings
 from db.engine import read_scope
