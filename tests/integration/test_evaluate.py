@@ -210,7 +210,8 @@ def test_writing_a_model_in_clear_is_in_the_audit_log_of_the_installation(
     app = App.start(settings)
     with read_scope(app.engine) as session:
         last = session.exec(select(AuditEntry.entry).order_by(col(AuditEntry.number).desc())).first()
-        assert session.exec(select(func.count()).select_from(AuditEntry)).one() == verified(session, app.trust()).head.size
+        end = verified(session, app.trust())
+        assert session.exec(select(func.count()).select_from(AuditEntry)).one() == end.head.size
     app.engine.dispose()
     entry = json.loads(last or b"")
     assert (entry["actor"], entry["action"], entry["object"]) == ("authority", "model.export", RUN)
