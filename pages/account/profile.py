@@ -19,6 +19,7 @@ from core.services.accounts import (
     sessions,
     withdraw_consent,
 )
+from core.services.erasure import erase
 from core.services.places import place_titles
 from pages._ui import guard, shell, state, step_up, times
 from pages._ui.auth_forms import PASSWORD_RULE, password_form
@@ -96,6 +97,37 @@ def browsers() -> None:
         guard.leave()
 
 
+def erasing() -> None:
+    """Draw what erasure does and does not do, and the form that asks for it."""
+    st.markdown(
+        "Your pictures, results, doctors' notes on them, messages and personal details are destroyed, and your account "
+        "is closed. **This cannot be undone**, and nobody can bring anything back, not even from a backup."
+    )
+    st.markdown(
+        "What stays: that there was an account and when things happened, without your name. A hospital may have to "
+        "keep records of its own about your treatment; ask it. A network that has learned from pictures does not "
+        "forget them."
+    )
+    with st.form("erase_form"):
+        typed = st.text_input("Password", type="password", key="erase_password", autocomplete="current-password")
+        understood = st.checkbox("I understand that this cannot be undone", key="erase_understood")
+        asked = st.form_submit_button("Erase everything of mine", icon=":material/delete_forever:", key="erase_submit")
+    if not asked:
+        return
+    if not understood:
+        st.warning("Tick the box first.", icon=":material/warning:")
+        return
+    with st.spinner("Erasing ..."):
+        done = erase(app, person, password=typed)
+    st.success(
+        f"Everything is erased: {done.evidence.objects:,} stored objects. Entry {done.entry} of the audit log proves "
+        "it; write that number down if you want to ask about it later.",
+        icon=":material/check_circle:",
+    )
+    if st.button("Leave", key="erase_leave"):
+        guard.forget()
+
+
 shell.title("My account", f"You are signed in as **{person.username}**.")
 sections: dict[str, Callable[[], None]] = {
     "Details": details,
@@ -103,9 +135,10 @@ sections: dict[str, Callable[[], None]] = {
     "Password": password,
     "Second factor": partial(step_up.section, person),
     "Browsers": browsers,
+    "Erase my data": erasing,
 }
 if person.role is not Role.PATIENT:
-    del sections["Consents"]
+    del sections["Consents"], sections["Erase my data"]
 if person.role not in step_up.ROLES:
     del sections["Second factor"]
 if (following := st.session_state.pop("account_next_section", None)) in sections:
