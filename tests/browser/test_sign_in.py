@@ -27,10 +27,10 @@ from tests.browser.harness import (
 
 DEMO_CONTENTS = False
 MENUS = {
-    "demo-patient": ["New image", "My results", "Appointments", "Messages", "My account"],
+    "demo-patient": ["New image", "My results", "Appointments", "Messages", "Who looked", "My account"],
     "demo-doctor": ["Worklist", "Schedule", "Messages", "My account"],
     "demo-hospital": ["Data sets", "Our node", "My account"],
-    "demo-authority": ["Members", "Training runs", "Models", "Audit log", "My account"],
+    "demo-authority": ["Members", "Keys", "Training runs", "Models", "Audit log", "My account"],
 }
 
 

@@ -14,6 +14,7 @@ from core.clock import FixedClock
 from core.errors import (
     AccountLocked,
     CodeRefused,
+    DatabaseUnavailable,
     HemaSealError,
     InvalidInput,
     NotAuthorised,
@@ -157,7 +158,8 @@ def test_a_code_counts_once_even_when_many_send_it_at_the_same_time(app: App, cl
     code = shown(app, secret)
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: kind_of(step_up, app, person, code), range(4)))
-    assert sorted(answers, key=str) == sorted([None, *[CodeRefused] * 3], key=str)
+    assert answers.count(None) == 1
+    assert set(answers) <= {None, CodeRefused, DatabaseUnavailable}  # MySQL may end one of two that wait for each other
 
 
 def test_neither_the_code_that_set_it_up_nor_an_earlier_one_counts_again(app: App, clock: FixedClock) -> None:
