@@ -7,6 +7,7 @@ MySQL is the server of ``TEST_DATABASE_URL``, else the one on 127.0.0.1:3306 (ro
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,14 @@ from db.models import Role, User
 assert db.models.__all__
 
 MYSQL_URL = os.environ.get("TEST_DATABASE_URL", "mysql+pymysql://root@127.0.0.1:3306/")
+
+
+@pytest.fixture(autouse=True)
+def main_module() -> Iterator[None]:
+    """Put the main module back: drawing a page leaves the page in its place, and forked servers would import that."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
 
 
 @pytest.fixture
