@@ -7,7 +7,8 @@ import streamlit as st
 from core.errors import HemaSealError
 from core.services.accounts import Role
 from core.services.app import Actor
-from pages._ui import guard, shell, sign_in, state, step_up
+from core.settings import Mode
+from pages._ui import bell, guard, shell, sign_in, state, step_up
 from pages._ui.registry import PAGES, PageSpec, pages_for
 
 _HOME = "home"
@@ -18,7 +19,8 @@ def navigation(person: Actor | None) -> st.Page:
 
     A page that is not registered cannot run in this tab, whatever is typed into the address line.
     """
-    allowed = pages_for(Role(person.role) if person else None)
+    demo = state.app().settings.mode is Mode.DEMO
+    allowed = pages_for(Role(person.role) if person else None, demo=demo)
     closed = [page for page in PAGES if page not in allowed]
     # The first page stands at "/"; its twin keeps its own address working, which Streamlit does not do by itself.
     menu = [_open_page(page, home=page is allowed[0]) for page in allowed]
@@ -60,7 +62,7 @@ def main() -> None:
     shell.tab_title(page.title)
     if not state.has_session_route():
         shell.plain_start_notice()
-    if person is not None and shell.signed_in_bar(person):
+    if person is not None and shell.signed_in_bar(person, news=partial(bell.draw, person)):
         guard.leave()
     if person is not None:
         step_up.bar(person)

@@ -8,25 +8,25 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(
 export PYTHONDONTWRITEBYTECODE :=
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help run test test-flower flower-demo check docs licences sbom audit lock clean
+.PHONY: help run test test-flower flower-demo check docs screenshots licences sbom audit lock clean
 
 help:
-	@echo "make run       install what is needed, set up, start at http://localhost:$(PORT)"
+	@echo "make run       install what is needed, set up, start at http://localhost:$(PORT) (https with HEMASEAL_TLS_CERT)"
 	@echo "make test      set up what the tests need, then lint, type check and test"
 	@echo "make test-flower  the tests against Flower, in an environment of their own ($(FLOWER))"
 	@echo "make flower-demo  a federated run over Flower on this machine: TLS, one process for each hospital"
 	@echo "make check     lint and type check only"
-	@echo "make docs      write the list of modules in docs/architecture.md, and docs/policy.md"
+	@echo "make docs      write what docs/ takes from the code: modules, settings, commands, error codes, policy"
+	@echo "make screenshots  take the pictures of docs/screenshots from a demonstration made for them"
 	@echo "make licences  list the licences of all third-party packages"
 	@echo "make sbom      write sbom.cdx.json, the bill of materials of what is installed (CycloneDX)"
-	@echo "make audit     ask PyPI whether vulnerabilities of the pinned packages are known (needs the network)"
+	@echo "make audit     ask PyPI and OSV about vulnerabilities of the pinned packages; says so if nobody answers"
 	@echo "make lock      resolve requirements*.txt into the lock files again"
 	@echo "make clean     remove the virtual environment and caches (var/ stays)"
 
 run: $(VENV)/.installed
 	@$(PY) -m core setup
-	@echo "HemaSeal starts at http://localhost:$(PORT)"
-	@exec $(PY) -m streamlit run asgi.py --server.port $(PORT)
+	@exec $(PY) -m core serve --port $(PORT)
 
 test: $(VENV)/.installed-dev
 	@$(PY) -m tests.environment $(ARGS)
@@ -45,18 +45,22 @@ check: $(VENV)/.installed-dev
 
 docs: $(VENV)/.installed-dev
 	@$(PY) -m tests.module_lines
-	@$(PY) -m tests.policy_page
+	@$(PY) -m tests.reference_pages
+
+screenshots: $(VENV)/.installed-dev
+	@$(PY) -m tests.screenshots $(ARGS)
 
 licences: $(VENV)/.installed-dev
 	@$(VENV)/bin/pip-licenses --order=license --format=markdown --with-urls
 
 sbom: $(VENV)/bin/uv
 	@$(VENV)/bin/uv tool run -q --from cyclonedx-bom==7.5.0 cyclonedx-py requirements requirements.lock \
-		--output-reproducible -o sbom.cdx.json
+		--output-reproducible -o sbom.cdx.json \
+		|| { echo "sbom.cdx.json was not written: its tool could not be had or failed (see above)."; exit 1; }
 	@echo "sbom.cdx.json: $$(grep -c '"bom-ref"' sbom.cdx.json) entries"
 
 audit: $(VENV)/bin/uv
-	@$(VENV)/bin/uv tool run -q --from pip-audit==2.10.1 pip-audit --disable-pip --require-hashes -r requirements.lock
+	@$(PY) -m tests.advisories $(VENV)/bin/uv requirements.lock requirements-flower.lock
 
 lock: $(VENV)/bin/uv
 	$(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade -q \

@@ -1,6 +1,7 @@
 """Production entry, ``streamlit run asgi.py``: Streamlit with session route, media guard and security headers."""
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -12,13 +13,14 @@ from starlette.middleware import Middleware
 from streamlit.runtime.pages_manager import PagesManager
 
 from core.errors import HemaSealError
-from core.services import runs
+from core.services import approvals, mail_process, runs
 from core.services.app import App
+from core.services.serving import check_started
 from core.settings import Settings
 from pages._ui import state
 from pages._ui.failures import on_script_error
 from pages._ui.routes import routes
-from pages._ui.web_guard import MediaGuard, SecureHeaders
+from pages._ui.web_guard import MediaGuard, SameOrigin, SecureHeaders
 
 _LOG = logging.getLogger(__name__)
 
@@ -27,10 +29,12 @@ _LOG = logging.getLogger(__name__)
 async def lifespan(_server: st.App) -> AsyncIterator[None]:
     """Start the application before the first visitor comes, its enclaves beside that; stop them and an idle worker."""
     app = await to_thread.run_sync(_start)
+    sender = mail_process.start(app.settings)
     threading.Thread(target=_warm, args=(app,), name="enclaves", daemon=True).start()
     try:
         yield
     finally:
+        await to_thread.run_sync(mail_process.stop, sender)
         await to_thread.run_sync(app.supervisor.stop_all)
         with suppress(HemaSealError):
             await to_thread.run_sync(runs.dismiss_worker, app)
@@ -39,6 +43,8 @@ async def lifespan(_server: st.App) -> AsyncIterator[None]:
 def _start() -> App:
     """Return the application with its supervisor made, before two threads can ask for it at once."""
     try:
+        certificate = st.get_option("server.sslCertFile")
+        check_started(Settings(), certificate=certificate, inherited=os.environ)
         app = state.app()
         assert app.supervisor is not None  # noqa: S101  (a cached property: this makes it)
     except HemaSealError as error:
@@ -51,7 +57,8 @@ def _warm(app: App) -> None:
     """Start the enclaves now, so that the first patient does not wait; one that fails is tried again when asked for."""
     for party in app.supervisor.parties:
         try:
-            app.supervisor.ensure(party, identity=app.identity, trust=app.trust())
+            approved = approvals.in_force(app)
+            app.supervisor.ensure(party, identity=app.identity, trust=app.trust(), approvals=approved)
         except HemaSealError:
             _LOG.exception("the enclave %s is not up yet", party)
 
@@ -64,6 +71,10 @@ app = st.App(
     "Home.py",
     lifespan=lifespan,
     routes=routes(),
-    middleware=[Middleware(SecureHeaders, behind_tls=Settings().behind_tls), Middleware(MediaGuard)],
+    middleware=[
+        Middleware(SecureHeaders, over_tls=Settings().over_tls),
+        Middleware(SameOrigin),
+        Middleware(MediaGuard),
+    ],
     on_script_error=on_script_error,
 )

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +34,7 @@ from core.clock import SystemClock
 from core.services import setup
 from core.services.access_log import accesses
 from core.services.app import APP_PARTY, App
-from core.services.audit_log import append
+from core.services.audit_log import append, entry_row
 from core.services.audit_rows import entries_until, signed_end, verified
 from core.services.sessions import actor_of
 from core.settings import Mode, Settings
@@ -92,8 +93,8 @@ def timed(what: str, count: int, act: Callable[[], object]) -> Measured:
     return Measured(what, count, time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def entries(count: int) -> Iterator[bytes]:
-    """Yield encoded entries such as services write."""
+def entries(count: int) -> Iterator[Entry]:
+    """Yield entries such as services write."""
     for number in range(1, count + 1):
         yield Entry(
             number=number,
@@ -104,30 +105,34 @@ def entries(count: int) -> Iterator[bytes]:
             object=f"{number % 1009:032x}",
             outcome="done",
             details={"image": number % 50 + 1},
-        ).encode()
+        )
 
 
-def chained(log: Log, made: Iterator[bytes]) -> Iterator[dict[str, object]]:
+def chained(log: Log, made: Iterator[Entry]) -> Iterator[dict[str, object]]:
     """Yield rows of the database for entries that continue `log`."""
     for entry in made:
-        leaf = leaf_hash(entry)
+        encoded = entry.encode()
+        leaf = leaf_hash(encoded)
         grow(log.roots, log.size, leaf)
         log.chain_hash = hashlib.sha256(log.chain_hash + leaf).digest()
         log.size += 1
-        yield {"number": log.size, "entry": entry, "chain_hash": log.chain_hash.hex()}
+        yield entry_row(entry, encoded, log.chain_hash)
 
 
-def fill(app: App, count: int) -> None:
-    """Put a log of `count` entries into the database in place of the one that is there, signed by the app."""
-    log, rows = Log(), []
+def batched(rows: Iterator[dict[str, object]]) -> Iterator[list[dict[str, object]]]:
+    """Yield lists of up to `BATCH` rows."""
+    while some := list(islice(rows, BATCH)):
+        yield some
+
+
+def fill(app: App, made: Iterator[Entry]) -> None:
+    """Put a log of these entries into the database in place of the one that is there, signed by the app."""
+    log = Log()
     with session_scope(app.engine) as session:
         connection = session.connection()
         connection.execute(delete(AuditEntry))
-        for row in chained(log, entries(count)):
-            rows.append(row)
-            if len(rows) == BATCH or log.size == count:
-                connection.execute(insert(AuditEntry), rows)
-                rows = []
+        for some in batched(chained(log, made)):
+            connection.execute(insert(AuditEntry), some)
         end = LogState(log.chain_hash, Frontier(log.size, tuple(log.roots)))
         head = session.get_one(AuditHead, 1)
         head.size, head.chain_hash, head.root = end.size, end.chain_hash.hex(), end.frontier.root().hex()
@@ -190,7 +195,7 @@ def measure(folder: Path, count: int, appends: int) -> list[Measured]:
         timed("appended, ten in a transaction", appends, lambda: append_many(app, appends, 10)),
         timed("appended, a hundred in a transaction", appends, lambda: append_many(app, appends, 100)),
     ]
-    fill(app, count)
+    fill(app, entries(count))
     file, root = folder / "audit.jsonl", folder / "root.pem"
     root.write_bytes(app.root.pem)
     found.append(timed("verified in the database", count, lambda: verify_database(app)))

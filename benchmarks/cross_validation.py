@@ -6,11 +6,13 @@ What is measured, fixed before the code. The patients of a study are dealt to `-
 positives and in images. For each fold the other folds' patients are divided 85/15 by patient into training and
 validation. Two networks of the same architecture, epochs and first weights are trained on the training part: in one
 place, and by federated averaging over four hospitals that hold whole patients. Epochs and options are those of the
-shipped model (`benchmarks.shipped_model`), without drawn cells. The validation part gives calibration and threshold
-(as in a run: the highest balanced accuracy); the fold is judged with them. Reported, for each way:
+shipped model (`benchmarks.shipped_model`), without drawn cells and with each image once. The validation part gives
+calibration and threshold (as in a run: by the study's policy); the fold is judged with them. Reported, for each way:
 
 - *by fold*: AUC, balanced accuracy and expected calibration error of each fold, and their means;
-- *pooled*: the figures of docs/results.md over all judged images, with 95 % intervals over patients;
+- *pooled*: the figures of docs/results.md over all judged images, with 95 % intervals over patients; each image is
+  judged with the calibration and threshold of its own fold;
+- *by modality*: of the same, the AUC of any positive class against none within each modality that has both;
 - *colour alone*: `core.evaluation.colour_baseline`, fitted on the same training patients, on the same images;
 - *external*: share of the images of `--external` that each fold's rule does not call positive, all of which are normal
   (labels `--external-label`), mean over the folds; none of them is trained or calibrated on.
@@ -22,6 +24,7 @@ Keras trains on any backend (``KERAS_BACKEND=jax`` for a GPU).
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,14 +33,14 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from benchmarks.held_out import Images, Rule, centralised, federated, joined
 from core.evaluation.colour_baseline import colours, judged_by_colour
+from core.evaluation.held_out import Images, Rule, centralised, federated, joined, judged_arrays, judged_from
 from core.imaging.datasets import Part, Record, assign_to_hospitals, load_arrays, read_index, split_by_patient
 from core.imaging.decode import decode_upload
 from core.imaging.index import COLUMNS
 from core.imaging.preprocess import preprocess
 from core.imaging.splits import by_share, patients_of
-from core.learning.metrics import Figure, Judged, figures
+from core.learning.metrics import Figure, Judged, areas_by_modality, figures
 from core.learning.recipes import recipe_of
 from core.learning.training import Trainer
 from core.studies import STUDIES, Study
@@ -45,7 +48,7 @@ from core.studies import STUDIES, Study
 HOSPITALS = 4
 SHARES = (0.85, 0.15, 0.0)
 NORMAL_CELLS = ("neutrophil", "eosinophil", "basophil", "lymphocyte", "monocyte")
-KEYS = ("auc", "balanced_accuracy", "recall", "specificity", "f1", "mcc", "kappa", "jaccard", "ece")
+KEYS = ("auc", "accuracy", "balanced_accuracy", "recall", "specificity", "f1", "mcc", "kappa", "jaccard", "ece")
 
 
 def folds_of(records: list[Record], folds: int, seed: int) -> list[list[Record]]:
@@ -71,9 +74,12 @@ def external_pixels(folder: Path, study: Study, labels: tuple[str, ...]) -> NDAr
 class Finished:
     """What is known of finished folds: figures and answers, kept in two files beside each other."""
 
-    def __init__(self, file: Path | None, made_with: dict[str, Any]) -> None:
-        """Read what an earlier run left, if there is something; ValueError if it was made with other settings."""
-        self._file = file
+    def __init__(self, file: Path | None, made_with: dict[str, Any], modalities: Mapping[str, str]) -> None:
+        """Read what an earlier run left, if there is something; ValueError if it was made with other settings.
+
+        `modalities` names each patient's.
+        """
+        self._file, self._modalities = file, modalities
         self.result: dict[str, Any] = {**made_with, "folds": []}
         self._arrays: dict[str, NDArray[Any]] = {}
         if file is not None and file.exists():
@@ -92,8 +98,7 @@ class Finished:
         self.result["folds"].append(entry)
         for way, own in judged.items():
             place = f"{entry['seed']}/{entry['fold']}/{way}"
-            self._arrays |= {f"{place}/labels": own.labels, f"{place}/predicted": own.predicted}
-            self._arrays |= {f"{place}/probabilities": own.probabilities, f"{place}/patients": np.array(own.patients)}
+            self._arrays |= {f"{place}/{name}": array for name, array in judged_arrays(own).items()}
         folds = self.result["folds"]
         self.result["mean"] = {
             way: {key: float(np.mean([fold[way][key] for fold in folds])) for key in entry[way]} for way in judged
@@ -102,22 +107,27 @@ class Finished:
             way: plain(figures(joined([self._judged(fold, way) for fold in folds]), study, alarm_rate=1.0))
             for way in judged
         }
+        self.result["by_modality"] = {
+            way: self._by_modality(joined([self._judged(fold, way) for fold in folds]), study) for way in judged
+        }
         if self._file is not None:
             np.savez(self._file.with_suffix(".npz"), **self._arrays)  # type: ignore[arg-type]  # names, not options
             self._file.write_text(json.dumps(self.result, indent=1), encoding="utf-8")
 
+    def _by_modality(self, judged: Judged, study: Study) -> dict[str, list[float]]:
+        positive = list(study.positive_indices)
+        found = areas_by_modality(
+            judged.probabilities[:, positive].sum(axis=1),
+            np.isin(judged.labels, positive),
+            judged.patients,
+            [self._modalities[patient] for patient in judged.patients],
+        )
+        return {name: rounded(figure) for name, figure in found.items()}
+
     def _judged(self, fold: dict[str, Any], way: str) -> Judged:
         place = f"{fold['seed']}/{fold['fold']}/{way}"
-        labels, predicted, probabilities, patients = (
-            self._arrays[f"{place}/{name}"] for name in ("labels", "predicted", "probabilities", "patients")
-        )
-        return Judged(
-            labels=labels,
-            predicted=predicted,
-            probabilities=probabilities,
-            alarming=np.zeros(len(labels), bool),
-            patients=tuple(patients.tolist()),
-        )
+        names = ("labels", "predicted", "probabilities", "patients")
+        return judged_from({name: self._arrays[f"{place}/{name}"] for name in names})
 
 
 def of_fold(judged: Judged, study: Study) -> dict[str, float]:
@@ -128,7 +138,12 @@ def of_fold(judged: Judged, study: Study) -> dict[str, float]:
 
 def plain(found: dict[str, Figure]) -> dict[str, list[float]]:
     """Return value, low and high of each figure."""
-    return {key: [round(x, 4) for x in (found[key].value, found[key].low, found[key].high)] for key in KEYS}
+    return {key: rounded(found[key]) for key in KEYS}
+
+
+def rounded(figure: Figure) -> list[float]:
+    """Return value, low and high."""
+    return [round(x, 4) for x in (figure.value, figure.low, figure.high)]
 
 
 def main(  # noqa: PLR0917 - typer makes them options
@@ -170,6 +185,7 @@ def main(  # noqa: PLR0917 - typer makes them options
             "of": folds,
             "ways": ways,
         },
+        {record.patient: record.modality for record in records},
     )
     for seed in range(seeds):
         dealt = folds_of(records, folds, seed)
@@ -209,7 +225,7 @@ def main(  # noqa: PLR0917 - typer makes them options
             entry["colour alone"] = of_fold(by_colour, study)
             print(json.dumps(entry), flush=True)
             finished.add(entry, judged, study)
-    print(json.dumps({key: finished.result[key] for key in ("mean", "pooled")}, indent=1))
+    print(json.dumps({key: finished.result[key] for key in ("mean", "pooled", "by_modality")}, indent=1))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ import typer
 
 from benchmarks.fit_looks import FOLDERS, read
 from benchmarks.foreign_images import foreign_images
+from core.diagnosis.conclusion import wilson
 from core.errors import ImageRefused
 from core.imaging.datasets import Part, read_index, split_by_patient
 from core.imaging.decode import Pixels
@@ -66,14 +67,6 @@ def refusal(pixels: Pixels, study: Study) -> str:
     except ImageRefused as error:
         return f"{error.code} {error.detail.split(':')[0]}"
     return ""
-
-
-def wilson(hits: int, of: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a share."""
-    z = 1.96
-    middle = (hits + z * z / 2) / (of + z * z)
-    half = z / (of + z * z) * np.sqrt(hits * (of - hits) / of + z * z / 4)
-    return float(middle - half), float(middle + half)
 
 
 def over_patients(hits: Sequence[bool], patients: Sequence[str]) -> tuple[float, float]:

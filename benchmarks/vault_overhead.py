@@ -25,7 +25,7 @@ import typer
 from sqlmodel import select
 
 from core.diagnosis.checkpoint_file import load_checkpoint
-from core.evaluation.respond import SHIPPED_MODEL
+from core.evaluation.throwaway import SHIPPED_MODEL
 from core.imaging.decode import encode_png
 from core.imaging.smear.style import STYLES
 from core.imaging.synthetic import generate_cell

@@ -1,22 +1,26 @@
 """Commands: ``python -m core COMMAND``. What a command needs is imported when it runs, so that others stay fast."""
 
-import json
+import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from core.command_line import progress_bar, write_json
 from core.errors import HemaSealError
+from core.evaluation.commands import commands as evaluation
+from core.terminal import commands
 
 app = typer.Typer(
-    help="HemaSeal: set up, evaluate, measure.",
+    help="HemaSeal: set up, serve, train together, evaluate, measure.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")]
+app.add_typer(commands)
+app.add_typer(evaluation)
 
 
 @app.command()
@@ -30,54 +34,30 @@ def setup(
     service.run(Settings(), say=print, demo_contents=demo_contents)
 
 
-@app.command()
-def evaluate(  # noqa: PLR0917 - typer makes them options
-    checkpoint: Annotated[
-        Path, typer.Option(help="Checkpoint file, sealed for this installation's authority or clear.")
-    ],
-    data: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder with index.csv and images.")],
-    output: JsonOption = None,
-    split: Annotated[
-        Path | None, typer.Option(help="split.json of a simulation; only one part of it is judged.")
-    ] = None,
-    part: Annotated[str, typer.Option(help="training, validation or test; with --split.")] = "test",
-    external: Annotated[
-        Path | None, typer.Option(exists=True, file_okay=False, help="Folder of images without a positive class.")
-    ] = None,
-    external_label: Annotated[
-        list[str] | None, typer.Option(help="Only images of this label of it; may be repeated.")
-    ] = None,
+@app.command("send-mail")
+def send_mail(
+    attached: Annotated[bool, typer.Option(help="End when standard input ends, as the app has it.")] = False,
 ) -> None:
-    """Judge a checkpoint on a folder of images, on the way that serving takes (LiteRT; docs/results.md).
-
-    With a split, colour histograms alone are judged on the same images too, fitted on the split's training patients.
-    """
-    from rich.console import Console
-
-    from core.clock import SystemClock
-    from core.diagnosis.checkpoint_file import load_checkpoint
-    from core.evaluation.evaluate import evaluate as judge
-    from core.evaluation.evaluate import read_split
-    from core.evaluation.external import judge_external
-    from core.evaluation.report import to_json, to_table
-    from core.imaging.datasets import Part
+    """Send the e-mails that wait, until interrupted. The app starts this itself where a mail server is set."""
+    from core.services import mail_process
     from core.settings import Settings
 
-    if part not in list(Part):
-        raise typer.BadParameter(f"{part} is none of {', '.join(Part)}", param_hint="--part")
-    patients = read_split(split, Part(part)) if split else None
-    fitted_on = read_split(split, Part.TRAINING) if split and part != Part.TRAINING else []
-    model = load_checkpoint(checkpoint, settings=Settings(), at=SystemClock().now())
-    with _progress() as bar:
-        task = bar.add_task("judging images", total=None)
+    mail_process.main(Settings(), attached=attached)
 
-        def told(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
 
-        result = judge(model, data, patients=patients, colour_patients=fitted_on, progress=told)
-        beside = judge_external(model, external, labels=external_label or (), progress=told) if external else None
-    Console().print(to_table(result, beside))
-    _write(output, {**to_json(result, beside), "data": data.resolve().name, "part": part if split else None})
+@app.command()
+def serve(port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8501) -> None:
+    """Serve the app until it is stopped, as the settings say: over TLS, behind a proxy, or to this computer alone."""
+    from core.services import serving
+    from core.services.app import check_settings
+    from core.settings import ROOT, Settings
+
+    settings = Settings()
+    check_settings(settings)
+    print(f"HemaSeal starts at {'http' if settings.tls_cert is None else 'https'}://localhost:{port}", flush=True)
+    os.chdir(ROOT)
+    words = serving.command(settings, port)
+    os.execve(words[0], words, serving.environment(settings, os.environ))  # noqa: S606  our own command
 
 
 @app.command("export-checkpoint")
@@ -107,7 +87,7 @@ def issue_certificates(
     out: Annotated[Path, typer.Option(help="File for the party.")],
     days: Annotated[int, typer.Option(min=1, max=3650, help="Length of validity.")] = 365,
 ) -> None:
-    """Certify the keys that a party made on its own machine (docs/deploy.md)."""
+    """Certify the keys that a party made on its own machine (docs/how-to/several-machines.md)."""
     from core.services import issuing
     from core.settings import Settings
 
@@ -120,18 +100,43 @@ def issue_certificates(
 def issue_tls(
     request: Annotated[Path, typer.Option(help="Certificate request of the server (PKCS #10, PEM).")],
     host: Annotated[list[str], typer.Option(help="Name or address of the server; may be repeated.")],
-    out: Annotated[Path, typer.Option(help="Folder for superlink.crt and root.crt.")],
+    out: Annotated[Path, typer.Option(help="Folder for the certificate and root.crt.")],
+    name: Annotated[str, typer.Option(help="Name of the certificate's file, without .crt.")] = "superlink",
     days: Annotated[int, typer.Option(min=1, max=3650, help="Length of validity.")] = 90,
 ) -> None:
-    """Certify a TLS server, such as Flower's SuperLink (docs/deploy.md)."""
+    """Certify a TLS server: the app, a proxy, Flower's SuperLink (docs/how-to/tls.md)."""
     from core.services import issuing
     from core.settings import Settings
 
     certificate, root = issuing.issue_tls(Settings(), request.read_bytes(), hosts=host, days=days)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "superlink.crt").write_bytes(certificate)
+    (out / f"{name}.crt").write_bytes(certificate)
     (out / "root.crt").write_bytes(root)
-    print(f"{out}: superlink.crt and root.crt")
+    print(f"{out}: {name}.crt and root.crt")
+
+
+@app.command("approve-measurement")
+def approve_measurement(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Approve the installed program of the enclaves, as the authority does after an upgrade; other approvals end."""
+    from core.services import approvals
+    from core.settings import Settings
+
+    settings = Settings()
+    found = approvals.installed_view(settings)
+    measurement = found.installed.sha256
+    print(f"installed: {measurement}")
+    if found.problem:
+        print(f"what is approved in the database is not believed: {found.problem}")
+    for one in found.differences:
+        print(f"  {one.name}: approved {one.approved or '-'}, installed {one.installed or '-'}")
+    if found.standing is approvals.Standing.APPROVED:
+        print(f"it is approved already (list {found.number})")
+        return
+    if not yes:
+        typer.confirm("Approve it, in place of what was approved before?", abort=True)
+    print(f"approved under number {approvals.approve_installed(settings, measurement)}")
 
 
 @app.command("recover-root")
@@ -147,6 +152,38 @@ def recover_root(
 
 
 @app.command()
+def rekey(
+    new_root: Annotated[bool, typer.Option(help="Exchange the root key, too: parties elsewhere enrol anew.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Give every party here new keys after a compromise: stored objects come along, former certificates are revoked.
+
+    Stop the app and the worker first. Runs under way are void and everybody signs in again. It can be stopped at any
+    point; run it again and it goes on. See docs/security.md for what it does not cure.
+    """
+    from core.clock import SystemClock
+    from core.services import rekey as service
+    from core.services.rollover import Progress
+    from core.settings import Settings
+
+    if not yes:
+        typer.confirm("Exchange the keys of the whole federation?", abort=True)
+
+    def told(progress: Progress) -> None:
+        if not progress.total or progress.done % 100 == 0:
+            print(f"{progress.step}{f' ({progress.done} of {progress.total})' if progress.total else ''}")
+
+    done = service.rekey(Settings(), new_root=new_root, clock=SystemClock(), tell=told)
+    looked_at = ", ".join(f"{count} x {kind}" for kind, count in done.looked_at.items())
+    print(f"New keys for {len(done.parties)} parties: {', '.join(done.parties)}")
+    print(f"Stored objects: {looked_at}; could not be opened and left: {sum(done.damaged.values())}")
+    print(f"Runs that are void: {done.voided}")
+    if done.elsewhere:
+        print(f"On other machines, to be enrolled or renewed from there: {', '.join(done.elsewhere)}")
+    print(f"Fingerprint of the root: {done.root}")
+
+
+@app.command()
 def synthetic(
     out: Annotated[Path, typer.Option(help="Folder to write; it gets an index.csv.")],
     cells: Annotated[int, typer.Option(min=1, help="Number of images.")] = 240,
@@ -156,7 +193,7 @@ def synthetic(
     from core.imaging.synthetic import generate_mixed_dataset
 
     try:
-        with _progress() as bar:
+        with progress_bar() as bar:
             task = bar.add_task("drawing cells", total=None)
             generate_mixed_dataset(
                 out,
@@ -190,7 +227,7 @@ def deidentify(
     settings = Settings()
     master = load_master_key(settings, create=settings.mode is Mode.DEMO)
     key = hkdf(master.passphrase_for("deidentification"), info=b"hemaseal/deidentify/1")
-    with _progress() as bar:
+    with progress_bar() as bar:
         task = bar.add_task("de-identifying", total=None)
         made = deidentify_files(
             place,
@@ -204,48 +241,7 @@ def deidentify(
         print(f"  look at it before it leaves: {path} ({reason})")
     for path, reason in made.held_back:
         print(f"  held back: {path} ({reason})", file=sys.stderr)
-    _write(report, made.to_json())
-
-
-@app.command()
-def respond(
-    images: Annotated[Path, typer.Option(help="Folder of images; they are uploaded one after the other.")],
-    n: Annotated[int, typer.Option("--n", min=1, help="Number of uploads.")] = 200,
-    checkpoint: Annotated[Path | None, typer.Option(help="Model file; the shipped one by default.")] = None,
-    database_url: Annotated[str, typer.Option(help="An empty MySQL schema; a new SQLite file by default.")] = "",
-    output: JsonOption = None,
-) -> None:
-    """Time uploads from file to stored result, in a throw-away installation (docs/results.md)."""
-    from core.evaluation import respond as timing
-
-    with _progress() as bar:
-        task = bar.add_task("uploading", total=None)
-        times = timing.respond(
-            images,
-            n,
-            checkpoint=checkpoint or timing.SHIPPED_MODEL,
-            database_url=database_url,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    print(
-        f"{times.n} uploads on {times.engine}: p50 {times.p50_ms} ms, p95 {times.p95_ms} ms, first {times.cold_ms} ms"
-    )
-    for name, stage in times.stages.items():
-        print(f"  {name:22}{stage.p50_ms:8.2f}{stage.p95_ms:8.2f}")
-    _write(output, times.to_json())
-
-
-def _progress() -> Any:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    return Progress(console=Console(stderr=True), transient=True)
-
-
-def _write(path: Path | None, figures: dict[str, object]) -> None:
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(report, made.to_json())
 
 
 def main() -> None:

@@ -56,6 +56,14 @@ class NotAuthorised(HemaSealError):
     remedy = "Sign in with an account that may, or ask the person who manages accounts."
 
 
+class DemoOnly(HemaSealError):
+    """The act belongs to the demonstration, and this installation is no demo."""
+
+    code = "APP-DEMO"
+    text = "This is part of the demonstration only."
+    remedy = "Use an installation in demo mode for it; this one is for real work."
+
+
 class SignInFailed(HemaSealError):
     """Unknown name, wrong password or inactive account: deliberately not told apart."""
 
@@ -208,6 +216,14 @@ class DatasetRefused(HemaSealError):
     remedy = "Correct index.csv or the files that are named, then import again."
 
 
+class EvaluationBroken(HemaSealError):
+    """The files of an evaluation are not what the commands write."""
+
+    code = "DAT-EVALUATION"
+    text = "The results of this evaluation cannot be read."
+    remedy = "Order it again; the files in its folder were changed, or are of another version."
+
+
 class CheckpointRefused(HemaSealError):
     """A checkpoint is damaged, was changed, or belongs to another run or study."""
 
@@ -238,6 +254,14 @@ class EnclaveUnavailable(HemaSealError):
     code = "ENC-DOWN"
     text = "The hospital's protected computer did not answer."
     remedy = "Your image is kept safe and will be tried again."
+
+
+class MeasurementRefused(HemaSealError):
+    """An enclave states a measurement that the authority has not approved, or has withdrawn."""
+
+    code = "ENC-MEASURE"
+    text = "The hospital's protected computer runs a program that the trusted authority has not approved."
+    remedy = "What was sent is kept safe and waits: it is answered once the authority has approved the program."
 
 
 class MemberRefused(HemaSealError):
@@ -288,6 +312,14 @@ class ReviewRefused(HemaSealError):
     remedy = "Complete what is named; a signed review is never changed, write an amendment instead."
 
 
+class ReportRefused(HemaSealError):
+    """No report can be made of the case yet."""
+
+    code = "REP-UNSIGNED"
+    text = "There is no report on this case yet."
+    remedy = "A report can be made as soon as a doctor has signed what they see."
+
+
 class RecordDamaged(HemaSealError):
     """A sealed record does not open, or belongs elsewhere: it was changed outside the application."""
 
@@ -302,6 +334,14 @@ class DataErased(RecordDamaged):
     code = "APP-ERASED"
     text = "These data were erased, as the patient asked."
     remedy = "They cannot be brought back; a new account starts afresh."
+
+
+class StorageFailed(HemaSealError):
+    """A file of the installation could not be read or written: a full or damaged disk, or missing rights."""
+
+    code = "APP-STORAGE"
+    text = "A file could not be read or written, so the work stopped there; what was done stays done."
+    remedy = "Make room on the disk or repair it, then go on where it stopped."
 
 
 class AuditLogBroken(HemaSealError):

@@ -32,14 +32,24 @@ class Settings(BaseSettings):
         max_pixels: largest accepted picture, width times height.
         session_hours: life of a sign-in.
         second_factor: whether the authority and doctors must have a second factor for dangerous acts and for signing;
-            left out, they must outside demo mode. Who has one needs it in every mode.
+            when not set, they must outside demo mode. Who has one needs it in every mode.
         uploads_per_hour: how many cases a patient may send in an hour.
         enclave_timeout_s: how long a diagnosis may take before the fallback hospital is asked.
         admin_user: name of the first authority account, which set-up makes in production; read by set-up only.
-        admin_password: its first password.
-        behind_tls: the app is served over TLS (session cookies are then ``Secure``); required in production.
+        admin_password: that account's first password.
+        tls_cert: file with the app's TLS certificate (PEM, its chain included): the app then serves https itself.
+        tls_key: that certificate's private key (PEM, without a passphrase).
+        behind_tls: a proxy in front of the app ends TLS. Production needs this or a certificate.
+        proxies: addresses of that proxy, with commas between: whose ``X-Forwarded-For`` says where a client is.
+        address: where the app listens; others than this computer's need TLS.
         flower_socket: local socket of Flower's server app; where it is set, the worker reaches a run's parties over
-            Flower (docs/deploy.md) and hosts none of them.
+            Flower (docs/how-to/several-machines.md) and hosts none of them.
+        mail_host: the mail server (SMTP) that patients who agreed to it are told of news through; empty: no e-mails.
+        mail_port: the mail server's port.
+        mail_starttls: the connection is encrypted (STARTTLS, the server's certificate checked); required in production.
+        mail_from: the sender's address, with or without a name; required with a mail server.
+        mail_user: name to sign in to the mail server with; empty for a server that asks for none.
+        mail_password: that name's password.
         import_root: data sets can be imported by path from below this folder; without it only the demo can do that.
     """
 
@@ -58,8 +68,18 @@ class Settings(BaseSettings):
     second_factor: bool | None = None
     uploads_per_hour: int = Field(default=60, ge=1)
     enclave_timeout_s: float = 20.0
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     behind_tls: bool = False
+    proxies: str = "127.0.0.1,::1"
+    address: str = "127.0.0.1"
     flower_socket: Path | None = None
+    mail_host: str = ""
+    mail_port: int = Field(default=587, ge=1, le=65535)
+    mail_starttls: bool = True
+    mail_from: str = ""
+    mail_user: str = ""
+    mail_password: SecretStr | None = None
     import_root: Path | None = None
     admin_user: str = ""
     admin_password: SecretStr | None = None
@@ -68,6 +88,11 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """The SQLAlchemy URL in use."""
         return self.database_url or f"sqlite:///{self.data_dir / 'hemaseal.db'}"
+
+    @property
+    def over_tls(self) -> bool:
+        """Whether browsers reach the app over TLS only: cookies are then ``Secure``."""
+        return self.behind_tls or self.tls_cert is not None
 
     @property
     def second_factor_required(self) -> bool:
@@ -93,6 +118,16 @@ class Settings(BaseSettings):
     def hospitals_dir(self) -> Path:
         """One folder per hospital: its sealed data sets."""
         return self.data_dir / "hospitals"
+
+    @property
+    def rollover_dir(self) -> Path:
+        """What is noted of new keys that are on their way (`core.services.rollover_plan`)."""
+        return self.data_dir / "rollover"
+
+    @property
+    def evaluation_dir(self) -> Path:
+        """One folder per evaluation: its steps, tables and report."""
+        return self.data_dir / "evaluation"
 
     @property
     def run_dir(self) -> Path:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from core.learning.orders import MIN_MEMBERS, AggregationMode
-from core.learning.run_choices import MAX_DEADLINE_S, CombiningRule, PrivateWeights, ServerOptimiser
+from core.learning.run_choices import MAX_DEADLINE_S, MAX_PATIENCE, CombiningRule, PrivateWeights, ServerOptimiser
 from core.learning.training_options import MAX_COPIES, MAX_PROXIMAL
 
 commands = typer.Typer(add_completion=False, no_args_is_help=True, help="Federated training.")
@@ -36,13 +36,13 @@ def _main() -> None:
 def simulate(  # noqa: PLR0917 - typer makes them options
     data: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder with index.csv and its images.")],
     out: Annotated[Path, typer.Option(help="Folder for result.json, split.json and checkpoint.sealed.")],
-    hospitals: Annotated[int, typer.Option(min=MIN_MEMBERS)] = 4,
-    rounds: Annotated[int, typer.Option(min=1)] = 5,
-    mode: Annotated[AggregationMode, typer.Option()] = AggregationMode.BLIND,
-    seed: Annotated[int, typer.Option()] = 0,
+    hospitals: Annotated[int, typer.Option(min=MIN_MEMBERS, help="Into how many the folder is divided.")] = 4,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 5,
+    mode: Annotated[AggregationMode, typer.Option(help="How updates travel.")] = AggregationMode.BLIND,
+    seed: Annotated[int, typer.Option(help="Fixes shares, split, first weights and shuffling.")] = 0,
     study: Annotated[str, typer.Option(help="Name of the study.")] = "leukemia",
     local_epochs: Annotated[int, typer.Option(min=1, help="Epochs at each hospital in each round.")] = 3,
-    assignment: Annotated[AssignmentName, typer.Option()] = AssignmentName.PATIENTS,
+    assignment: Annotated[AssignmentName, typer.Option(help="How patients go to hospitals.")] = AssignmentName.PATIENTS,
     alpha: Annotated[float, typer.Option(help="Of dirichlet and quantity; small values differ more.")] = 0.5,
     minimum_members: Annotated[
         int, typer.Option(min=MIN_MEMBERS, help="Fewer updates than this fail a round.")
@@ -54,9 +54,13 @@ def simulate(  # noqa: PLR0917 - typer makes them options
     deadline: Annotated[
         float,
         typer.Option(
-            min=0.0, max=MAX_DEADLINE_S, help="Seconds for a round's trainings, which take turns here; 0: no limit."
+            min=0.0, max=MAX_DEADLINE_S, help="Seconds for a round's trainings, which take turns here; 0: a day."
         ),
     ] = 0.0,
+    patience: Annotated[
+        int,
+        typer.Option(min=0, max=MAX_PATIENCE, help="The run ends after as many rounds without a lower loss; 0: no."),
+    ] = 0,
     noise_multiplier: Annotated[
         float, typer.Option(min=0.0, help="Differential privacy: noise in clipping norms; 0 trains without.")
     ] = 0.0,
@@ -144,7 +148,7 @@ def simulate(  # noqa: PLR0917 - typer makes them options
             copies=copies,
         ),
         clinical=clinical,
-        round_rules=RoundRules(participation=participation, deadline_s=deadline),
+        round_rules=RoundRules(participation=participation, deadline_s=deadline, patience=patience),
         privacy=privacy,
         combining=combining,
         server=server_options,
@@ -167,8 +171,9 @@ def simulate(  # noqa: PLR0917 - typer makes them options
     except HemaSealError as error:
         print(error.public_text, file=sys.stderr)
         raise typer.Exit(1) from error
+    last = simulated.model.manifest.round
     write_sealed(
-        out / "checkpoint.sealed", sealed, study=chosen.name, run=simulated.run, round_number=rounds, sender="authority"
+        out / "checkpoint.sealed", sealed, study=chosen.name, run=simulated.run, round_number=last, sender="authority"
     )
     (out / "split.json").write_text(json.dumps(shares.split(), indent=1), encoding="utf-8")
     result = simulation_report.report(
@@ -181,9 +186,9 @@ def simulate(  # noqa: PLR0917 - typer makes them options
 
 @commands.command()
 def bench(
-    nodes: Annotated[int, typer.Option(min=MIN_MEMBERS)] = 10,
-    parameters: Annotated[int, typer.Option(min=1)] = 1_000_000,
-    mode: Annotated[AggregationMode, typer.Option()] = AggregationMode.BLIND,
+    nodes: Annotated[int, typer.Option(min=MIN_MEMBERS, help="Number of members.")] = 10,
+    parameters: Annotated[int, typer.Option(min=1, help="Length of each update.")] = 1_000_000,
+    mode: Annotated[AggregationMode, typer.Option(help="How updates travel.")] = AggregationMode.BLIND,
     processes: Annotated[int, typer.Option(min=1, help="Processes that the nodes share.")] = 1,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
 ) -> None:

@@ -110,15 +110,15 @@ class Answering(ABC):
         header = message.header
         order = message.briefing.order or self._notary.last_order(header.run)
         options = self._notary.read_order(order, run=header.run)
-        self._check(options)
+        self._check(options, header)
         answers = self._answers(options)
         if header.step not in answers:
             raise Refused(FailureCode.MESSAGE)
         self._ledger.claim(header.attempt, header.step)
         return answers[header.step](Errand(header=header, options=options, order=order, message=message))
 
-    def _check(self, options: RunOptions) -> None:  # noqa: B027 - a party without demands of its own refuses none
-        """Refuse orders that are not for this party."""
+    def _check(self, options: RunOptions, header: Header) -> None:  # noqa: B027 - a party without demands refuses none
+        """Refuse orders that are not for this party, and attempts that it takes no part in."""
 
     @abstractmethod
     def _answers(self, options: RunOptions) -> Answers:

@@ -101,7 +101,7 @@ def _open(
         study=notary.study, run=run, round_number=round_number, weights_sha256=weights_sha256, sender=sender
     )
     try:
-        state = decode_state(notary.open(sealed, context))
+        state = decode_state(notary.open(sealed, context, stored=True))
     except SealBroken as error:
         raise CheckpointRefused("its seal does not hold for this run and round") from error
     with notary.watch.measuring(Task.CRYPTOGRAPHY):
@@ -129,7 +129,7 @@ def verify_model(notary: Notary, model: Model, *, run: str, round_number: int) -
             model.lineage,
             study=notary.study,
             weights_sha256=model.weights_sha256,
-            trust=notary.trust,
+            trust=notary.trust.for_stored(),
             at=notary.clock.now(),
         )
     if (lineage.run, lineage.round) != (run, round_number):

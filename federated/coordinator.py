@@ -7,7 +7,8 @@ again after it failed.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -96,6 +97,7 @@ class Coordinator:
         self._transport = transport
         self._store = store
         self._directory = directory
+        self._left: Collection[str] = ()
         self._options: RunOptions = notary.read_order(order, run=run)
         self._mode: Aggregation = AGGREGATIONS[self._options.mode]
 
@@ -111,7 +113,7 @@ class Coordinator:
             self._tell(EventKind.RUN_RESUMED if model else EventKind.RUN_STARTED, model.round if model else 0)
             if model is None:
                 model = self._finish_round(0, partial(self._mode.opening, start=self._store.starting_model()))
-            while model.round < self._options.rounds:
+            while model.round < self._options.rounds and not self._levelled_off():
                 model = self._finish_round(model.round + 1, partial(self._mode.round, model=model))
             self._export(model)
         except Interrupted as stop:
@@ -121,20 +123,24 @@ class Coordinator:
             return ending
         except (RoundFailed, CheckpointRefused) as failed:
             reason = failed.public_text if isinstance(failed, CheckpointRefused) else str(failed)
-            waits = isinstance(failed, RoundFailed) and self._options.round_rules.on_failure is OnFailure.PAUSE
+            pausing = self._options.round_rules.on_failure is OnFailure.PAUSE
+            waits = isinstance(failed, RoundFailed) and (failed.waits or pausing or bool(self._left))
             ending = Ending.PAUSED if waits else Ending.FAILED
             kind = EventKind.RUN_PAUSED if waits else EventKind.RUN_FAILED
             self._store.end(ending, reason, self._event(kind, 0, {"reason": reason}))
             return ending
         return Ending.FINISHED
 
+    def _levelled_off(self) -> bool:
+        return self._options.round_rules.levelled_off(self._store.losses())
+
     def _finish_round(self, number: int, conversation: Callable[[Play], Conversation[GlobalModel]]) -> GlobalModel:
         for left in reversed(range(self._options.round_rules.tries)):
             try:
                 attempt, model = self._attempt(number, conversation)
                 break
-            except RoundFailed:
-                if not left:
+            except RoundFailed as failed:
+                if failed.waits or not left:
                     raise
         payload = {"metrics": dict(model.metrics), "members": list(model.members), "seconds": self._own_seconds()}
         self._store.finish_round(attempt, model, self._event(EventKind.ROUND_FINISHED, number, payload))
@@ -148,8 +154,12 @@ class Coordinator:
     def _attempt(
         self, number: int, conversation: Callable[[Play], Conversation[T]], kind: EventKind = EventKind.ROUND_STARTED
     ) -> tuple[str, T]:
-        """Try a round once: under an id of its own that is stored before anything is sent."""
+        """Try a round once: under an id of its own that is stored before anything is sent.
+
+        A hospital that has left sits out the whole attempt; one that leaves during it finishes it.
+        """
         attempt = self._store.begin_attempt(number)
+        self._left = self._store.left()
         play = Play(
             run=self._run,
             round=number,
@@ -181,17 +191,27 @@ class Coordinator:
             answers = self._put(play, question)
 
     def _put(self, play: Play, question: Ask[Reply]) -> Mapping[str, Reply]:
-        """Ask, collect the proper answers, and hold the quorum."""
+        """Ask, collect the proper answers, and hold the quorum.
+
+        Where too many have left, nobody is asked: the others would work for nothing.
+        """
         answers: dict[str, Reply] = {}
-        failures: dict[str, FailureCode] = {}
-        for party, outcome in self._exchange(play, question):
+        left = [party for party in question.requests if party in self._left]
+        failures = dict.fromkeys(left, FailureCode.LEFT)
+        for party in left:
+            self._blame(play.attempt, play.round, party, FailureCode.LEFT, question.step)
+        here = {party: request for party, request in question.requests.items() if party not in failures}
+        if len(here) < min(question.quorum, len(question.requests)):
+            raise RoundFailed(_too_few(play.round, question, left), waits=True)
+        for party, outcome in self._exchange(play, replace(question, requests=here) if left else question):
             if isinstance(outcome, Reply):
                 answers[party] = outcome
             else:
                 failures |= outcome
         self._heed_wishes()
         if len(answers) < question.quorum:
-            raise RoundFailed(_reason(play.round, question, len(answers), failures) + question.explain())
+            reason = _reason(play.round, question, len(answers), failures) + question.explain()
+            raise RoundFailed(reason, waits=FailureCode.LEFT in failures.values())
         return dict(sorted(answers.items()))
 
     def _exchange(self, play: Play, question: Ask[Reply]) -> Iterator[tuple[str, Reply | dict[str, FailureCode]]]:
@@ -328,6 +348,15 @@ def _code(text: str) -> FailureCode:
 
 def _is_duration(seconds: float | None) -> bool:
     return seconds is not None and math.isfinite(seconds) and seconds >= 0
+
+
+def _too_few(number: int, question: Ask[Reply], left: Sequence[str]) -> str:
+    """The sentence that people read when a round cannot begin because hospitals have left."""
+    asked = len(question.requests)
+    return (
+        f"Round {number} asks {asked} hospitals and needs {question.quorum}; {asked - len(left)} are left in the run. "
+        f"Left, as their hospitals decided: {', '.join(sorted(left))}."
+    )
 
 
 def _reason(number: int, question: Ask[Reply], answered: int, failures: Mapping[str, FailureCode]) -> str:

@@ -30,7 +30,15 @@ class Refused(Exception):
 
 
 class RoundFailed(Exception):
-    """A round cannot be finished; the message is the reason that people read."""
+    """A round cannot be finished; the message is the reason that people read.
+
+    Attributes:
+        waits: for hospitals that have left: another try would find them gone too, and the run need not be over.
+    """
+
+    def __init__(self, reason: str, *, waits: bool = False) -> None:
+        super().__init__(reason)
+        self.waits = waits
 
 
 class Interrupted(Exception):

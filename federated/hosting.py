@@ -73,8 +73,11 @@ class Hosting:
         learner: Learner,
         should_stop: Callable[[], bool],
         progress: Callable[[int, int], None],
+        has_left: Callable[[], bool] = lambda: False,
     ) -> TrainingNode:
         """Open a hospital's training node with its data set.
+
+        A hospital with a process of its own for it leaves by ending that, so it need not say `has_left`.
 
         Raises:
             SecurityError: its keys do not open, or it knows of no revocation list.
@@ -98,6 +101,7 @@ class Hosting:
             data=archive.arrays,
             clinical=archive.clinical,
             spend=FileSpendBook(store.folder),
+            has_left=has_left,
             should_stop=should_stop,
             progress=progress,
         )

@@ -69,14 +69,15 @@ class KerasLearner:
         self._made: PrivateTrainer | None = None
 
     @property
-    def _trainer(self) -> PrivateTrainer:
+    def trainer(self) -> PrivateTrainer:
+        """What trains and answers; made when it is first asked for."""
         if self._made is None:
             self._made = PrivateTrainer(self._architecture, self._study)
         return self._made
 
     def initial(self, seed: int) -> Weights:
         """See `Learner.initial`."""
-        return self._trainer.initial(seed)
+        return self.trainer.initial(seed)
 
     def fit(
         self,
@@ -89,7 +90,7 @@ class KerasLearner:
         progress: Progress,
     ) -> tuple[Weights, TrainingReport]:
         """See `Learner.fit`."""
-        return self._trainer.fit(weights, images, labels, options, should_stop=should_stop, progress=progress)
+        return self.trainer.fit(weights, images, labels, options, should_stop=should_stop, progress=progress)
 
     def fit_privately(
         self,
@@ -104,13 +105,13 @@ class KerasLearner:
         progress: Progress,
     ) -> tuple[Weights, TrainingReport]:
         """See `Learner.fit_privately`."""
-        return self._trainer.fit_privately(
+        return self.trainer.fit_privately(
             weights, images, labels, units, options, privacy=privacy, should_stop=should_stop, progress=progress
         )
 
     def evaluate(self, weights: Weights, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Vector:
         """See `Learner.evaluate`."""
-        return self._trainer.evaluate(weights, images, labels)
+        return self.trainer.evaluate(weights, images, labels)
 
     def export(self, weights: Weights) -> bytes:
         """See `Learner.export`."""

@@ -22,7 +22,7 @@ from federated.timing import Task
 from security.context import Context, Purpose
 from security.encoding import Reader, decode, encode, framed
 
-VERSION = 3
+VERSION = 4
 EVERYBODY = "*"
 """Recipient of a request that is the same for all whom it is sent to, and so is signed once."""
 MAX_MESSAGE_BYTES = 256 * 2**20

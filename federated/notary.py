@@ -108,8 +108,8 @@ class Notary:
         with self.watch.measuring(Task.CRYPTOGRAPHY):
             return seal(body, sender=self._identity, recipients=list(recipients), context=context)
 
-    def open(self, sealed: bytes, context: Context) -> bytes:
-        """Return what `context.sender` sealed for this party.
+    def open(self, sealed: bytes, context: Context, *, stored: bool = False) -> bytes:
+        """Return what `context.sender` sealed for this party, now or, if `stored`, at any time (`Trust.for_stored`).
 
         Raises:
             SealBroken: it does not open, whatever the cause.
@@ -118,7 +118,7 @@ class Notary:
             return open_sealed(
                 sealed,
                 recipient=self._identity,
-                trust=self._trust,
+                trust=self._trust.for_stored() if stored else self._trust,
                 context=context,
                 sender=context.sender,
                 at=self._clock.now(),

@@ -1,6 +1,6 @@
 """Who has which images in a simulation: patients are dealt out to hospitals and split there, never divided."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from core.imaging.datasets import (
     Assignment,
     DatasetArrays,
     Part,
+    Record,
     assign_to_hospitals,
     load_arrays,
     patient_stains,
@@ -67,11 +68,13 @@ class Shares:
     Attributes:
         arrays: hospital -> its data set.
         patients: hospital -> part -> patients.
+        paths: hospital -> the images' paths, in the order of its arrays.
         rejected: files that were left out, with the reason.
     """
 
     arrays: dict[str, DatasetArrays]
     patients: dict[str, dict[str, list[str]]]
+    paths: dict[str, tuple[str, ...]]
     rejected: list[tuple[str, str]]
 
     def class_counts(self, study: Study) -> list[int]:
@@ -87,30 +90,56 @@ class Shares:
         return {**parts, "hospitals": self.patients}
 
 
-def share_out(folder: Path, study: Study, options: SimulationOptions, say: Say) -> Shares:
+def share_out(
+    folder: Path, study: Study, options: SimulationOptions, say: Say, *, records: Sequence[Record] | None = None
+) -> Shares:
     """Read an ``index.csv`` folder, give each hospital whole patients, split each hospital's by patient.
+
+    Args:
+        folder: the folder.
+        study: whose images they are.
+        options: how patients are dealt out.
+        say: told of the reading.
+        records: only these of the folder; all of its index by default.
 
     Raises:
         DatasetRefused: the folder cannot be used, or has too few patients.
     """
-    records = read_index(folder, study)
+    records = read_index(folder, study) if records is None else records
     stains = patient_stains(records, folder, seed=options.seed) if options.assignment == "stain" else {}
-    groups = assign_to_hospitals(
-        records, options.hospitals, how=options.assignment, alpha=options.alpha, seed=options.seed, stains=stains
-    )
     arrays: dict[str, DatasetArrays] = {}
     patients: dict[str, dict[str, list[str]]] = {}
+    paths: dict[str, tuple[str, ...]] = {}
     rejected: list[tuple[str, str]] = []
     done = 0
-    for number, group in enumerate(groups, 1):
-        hospital = f"hospital-{number}"
-        parts = split_by_patient(group, seed=options.seed)
+    for hospital, parts in dealt(records, options, stains).items():
         patients[hospital] = {part.value: sorted({record.patient for record in parts[part]}) for part in Part}
         tell = partial(_tell, say, done, len(records))
         arrays[hospital], left_out = load_arrays(parts, folder, study, tell)
-        done += len(group)
+        out = {item.path for item in left_out}
+        paths[hospital] = tuple(record.path for part in Part for record in parts[part] if record.path not in out)
+        done += sum(map(len, parts.values()))
         rejected += [(item.path, item.reason) for item in left_out]
-    return Shares(arrays=arrays, patients=patients, rejected=rejected)
+    return Shares(arrays=arrays, patients=patients, paths=paths, rejected=rejected)
+
+
+def dealt(
+    records: Sequence[Record], options: SimulationOptions, stains: Mapping[str, float] | None = None
+) -> dict[str, dict[Part, list[Record]]]:
+    """Return hospital -> part -> its images; `stains` (patient -> stain) are needed to assign by stain.
+
+    Raises:
+        DatasetRefused: there are too few patients.
+    """
+    groups = assign_to_hospitals(
+        records,
+        options.hospitals,
+        how=options.assignment,
+        alpha=options.alpha,
+        seed=options.seed,
+        stains=stains or {},
+    )
+    return {f"hospital-{number}": split_by_patient(group, seed=options.seed) for number, group in enumerate(groups, 1)}
 
 
 def _tell(say: Say, before: int, total: int, read: int, _of: int) -> None:

@@ -31,6 +31,7 @@ from core.learning.own_figures import open_own_figures, own_context
 from core.learning.run_figures import RoundFigures, RunEntry, figures_of
 from core.studies import Study
 from federated.aggregation.enclave import AggregationEnclave
+from federated.board import Board, MemoryBoard
 from federated.coordinator import Coordinator
 from federated.learner import KerasLearner, Learner
 from federated.ledger import MemoryLedger
@@ -41,15 +42,22 @@ from federated.shares import SimulationOptions
 from federated.store import Ending, Event, MemoryRunStore
 from federated.throwaway import ThrowAwayKeys
 from federated.timing import Stopwatch
+from federated.transport.base import Transport
 from federated.transport.inprocess import InProcessHost, Lines
 from security.certificates import Trust
 from security.identity import Identity
 
 OnProgress = Callable[[str, int, int], None]
+Cloud = Callable[[Transport, Notary], Transport]
+"""Puts itself between the coordinator and the parties, with the coordinator's own keys: what a cloud could be."""
 
 
 def _nothing(*_what: object) -> None:
     pass
+
+
+def _honest(transport: Transport, _notary: Notary) -> Transport:
+    return transport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +90,8 @@ def simulate(
     clock: Clock | None = None,
     on_event: Callable[[Event], None] = _nothing,
     on_progress: OnProgress = _nothing,
+    cloud: Cloud = _honest,
+    boards: Callable[[str, str], Board] = lambda _attempt, _name: MemoryBoard(),
 ) -> Simulated:
     """Play a run over hospitals in this process.
 
@@ -93,6 +103,8 @@ def simulate(
         clock: tells the time.
         on_event: told of each event of the run.
         on_progress: told of each training step: (party, done, total).
+        cloud: what carries the messages; by default nothing that looks at them.
+        boards: see `Coordinator`.
 
     Raises:
         RunRefused: the run failed; the text says why.
@@ -126,16 +138,18 @@ def simulate(
         store = MemoryRunStore(clock=clock, listener=on_event)
         readers = [keys.certificate(training_party(hospital)) for hospital in data]
         ordered = order_options(data, study, options).naming(keys.board.signing.values())
+        coordinators = notary(coordinator_identity)
         begun = time.perf_counter()
         with InProcessHost([*nodes, enclave], lines=lines) as host:
             coordinator = Coordinator(
-                notary=notary(coordinator_identity),
+                notary=coordinators,
                 run=run,
                 order=sign_order(ordered, run=run, signer=authority),
                 group=seal_group_key(run, study=study.code, signer=authority, members=readers),
-                transport=host.transport,
+                transport=cloud(host.transport, coordinators),
                 store=store,
                 directory=keys.board,
+                boards=boards,
             )
             ending = coordinator.play()
         wall = time.perf_counter() - begun

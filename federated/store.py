@@ -5,8 +5,9 @@ message bears it; a round is finished in one transaction with its model; an atte
 for ever, and the next try gets a new id.
 """
 
+import math
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -65,8 +66,16 @@ class RunStore(Protocol):
         """What the authority wants."""
         ...
 
+    def left(self) -> Collection[str]:
+        """Parties whose hospital has left the run and not come back."""
+        ...
+
     def latest(self) -> GlobalModel | None:
         """Model of the last finished round, or None before round 0."""
+        ...
+
+    def losses(self) -> list[float]:
+        """Global validation losses of the finished rounds, oldest first; nan where a round has none."""
         ...
 
     def starting_model(self) -> Model | None:
@@ -110,6 +119,7 @@ class MemoryRunStore:
         clock: tells the events' times.
         start: model to continue from.
         wanted: what the authority wants.
+        away: parties whose hospital has left.
         models: of all finished rounds.
         events: all, with their times.
         attempts: attempt id -> (round, outcome or None).
@@ -122,6 +132,7 @@ class MemoryRunStore:
     clock: Clock
     start: Model | None = None
     wanted: Wish = Wish.GO
+    away: set[str] = field(default_factory=set)
     models: list[GlobalModel] = field(default_factory=list)
     events: list[tuple[datetime, Event]] = field(default_factory=list)
     attempts: dict[str, tuple[int, AttemptOutcome | None]] = field(default_factory=dict)
@@ -134,9 +145,17 @@ class MemoryRunStore:
         """See `RunStore.wish`."""
         return self.wanted
 
+    def left(self) -> Collection[str]:
+        """See `RunStore.left`."""
+        return frozenset(self.away)
+
     def latest(self) -> GlobalModel | None:
         """See `RunStore.latest`."""
         return self.models[-1] if self.models else None
+
+    def losses(self) -> list[float]:
+        """See `RunStore.losses`."""
+        return [model.metrics.get("loss", math.nan) for model in self.models]
 
     def starting_model(self) -> Model | None:
         """See `RunStore.starting_model`."""

@@ -26,6 +26,7 @@ from core.clock import Clock, SystemClock
 from core.errors import DatabaseUnavailable, HemaSealError
 from core.learning.orders import COORDINATOR, Member, RunOptions, slug_of
 from core.learning.run_events import EventKind
+from core.log_lines import begin_log
 from core.services.app import load_master_key
 from core.services.dataset_store import sealed_path
 from core.services.worker_process import LOCK_NAME, note_started
@@ -202,6 +203,7 @@ class Worker:
                     member.party,
                     self._dataset_file(member),
                     learner=learner,
+                    has_left=partial(switches.has_left, member.party),
                     should_stop=partial(switches.should_stop, member.party),
                     progress=Progress(self._engine, self._clock, run, self._office.worker, member.party),
                 )
@@ -281,12 +283,17 @@ def serve(
     return True
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    made = argparse.ArgumentParser(prog="python -m federated.worker", description=__doc__)
+    made.add_argument("--idle-exit-s", type=float, default=IDLE_EXIT_S, help="end after so many seconds without work")
+    return made
+
+
 def main() -> None:
     """Run the worker until it has been idle for a while; return after a moment if another one lives here."""
-    parser = argparse.ArgumentParser(prog="python -m federated.worker", description=serve.__doc__)
-    parser.add_argument("--idle-exit-s", type=float, default=IDLE_EXIT_S, help="end after so many seconds without work")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    arguments = parser().parse_args()
+    begin_log()
     if not serve(Settings(), idle_exit_s=arguments.idle_exit_s):
         log.info("another worker lives here already")
 

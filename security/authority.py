@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import Self
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -107,6 +108,14 @@ class CertificateAuthority:
             authority_key=self.root.public_key,
         )
         return _signed(builder, self._key)
+
+    def has_issued(self, certificate: Certificate) -> bool:
+        """Whether the root's key has signed a certificate; nothing else of it is asked."""
+        try:
+            certificate.parsed.verify_directly_issued_by(self.root.parsed)
+        except (InvalidSignature, TypeError, ValueError):
+            return False
+        return True
 
     def issue_tls(
         self, public_key: ec.EllipticCurvePublicKey, *, hosts: Sequence[str], now: datetime, days: int = 90

@@ -149,11 +149,13 @@ class Trust:
         crl_der: its revocation list, DER, or None before the first one exists.
         named: SHA-256 of signing certificates, with whose they are, as the authority has named them in an order whose
             signature has been verified. They need no second proof that they were issued; time and revocation they do.
+        stored: whether this is asked of something that was stored (`for_stored`).
     """
 
     root: Certificate
     crl_der: bytes | None = None
     named: Mapping[bytes, str] = field(default_factory=dict, compare=False)
+    stored: bool = False
 
     def __post_init__(self) -> None:
         """Check the anchor and the list.
@@ -175,7 +177,7 @@ class Trust:
         if at.tzinfo is None:
             raise ValueError("a time with its zone expected")
         checked = self._issued.get(certificate.der) or self._admit(certificate)
-        own = checked.not_before, checked.not_after
+        own = checked.not_before, max(checked.not_after, at) if self.stored else checked.not_after
         for holder, (begin, end) in (("authority", self._valid), ("certificate", own)):
             if not begin <= at <= end:
                 raise CertificateRefused(f"the {holder}'s certificate is not valid at {at.isoformat()}")
@@ -186,6 +188,28 @@ class Trust:
         if checked.serial in self._revoked:
             raise CertificateRefused(f"the certificate of '{checked.party}' is revoked")
         return checked.certificate
+
+    def check_issued(self, certificate: Certificate) -> None:
+        """Check that the authority issued a certificate, also one that has ended or was revoked: whose it was.
+
+        Raises:
+            CertificateRefused: it did not.
+        """
+        _ = self._issued.get(certificate.der) or self._admit(certificate)
+
+    def for_stored(self) -> "Trust":
+        """Return this trust for objects that were stored while their signers' certificates held.
+
+        A certificate that has ended since counts then, a revoked one never, and `security.sealing` takes what a
+        recipient has vouched for. Ask it only of what somebody has verified before storing it, or has signed for just
+        now: the end of a certificate alone no longer keeps out who stole its key and can store things. Revoke the
+        certificate of a key that leaked, also when it has ended.
+        """
+        return self if self.stored else self._for_stored
+
+    def for_now(self) -> "Trust":
+        """Return this trust for what is made now: a certificate that has ended does not count, whatever is stored."""
+        return replace(self, stored=False) if self.stored else self
 
     def _admit(self, certificate: Certificate) -> _Admitted:
         """Find out once whether the authority stands behind a certificate: an order names it, or its root issued it."""
@@ -246,6 +270,10 @@ class Trust:
         if not genuine:
             raise CertificateRefused("the revocation list is not this authority's")
         return crl
+
+    @cached_property
+    def _for_stored(self) -> "Trust":
+        return replace(self, stored=True)
 
     @cached_property
     def _valid(self) -> tuple[datetime, datetime]:

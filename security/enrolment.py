@@ -19,6 +19,7 @@ from security.certificates import Certificate, Trust
 from security.encoding import decode, encode
 from security.errors import CertificateRefused
 from security.keys import KeyStore, KeyUse, check_party
+from security.rollover import NEXT, take_over
 
 USES = (KeyUse.SIGN, KeyUse.SEAL)
 _REQUEST = "hemaseal-enrolment-1"
@@ -45,8 +46,12 @@ class Request:
         return hashlib.sha256(self.data).hexdigest()
 
     @classmethod
-    def make(cls, store: KeyStore) -> Self:
-        """Make the party's keys, or take those of a request that was made before."""
+    def make(cls, store: KeyStore, *, new_keys: bool = False) -> Self:
+        """Make the party's keys, or take those in use; `new_keys` makes further ones, which count from `install` on.
+
+        Keys of a request that was made before and not answered yet are taken.
+        """
+        store = store.beside(NEXT) if new_keys else store
         signing, sealing = (store.load(use) if store.has(use) else store.create(use) for use in USES)
         body = encode([_REQUEST, store.party, _der(signing.public_key), _der(sealing.public_key)])
         return cls.read(encode([body, signing.sign(body)]))
@@ -103,6 +108,7 @@ def install(grant: bytes, store: KeyStore, *, root_fingerprint: str, now: dateti
         grant: what `pack` returned.
         store: the party's keys.
         root_fingerprint: SHA-256 of the root's public key, as the authority says over another channel.
+            Where new keys were asked for (`Request.make`), they are in use from now on, and the former ones only open.
         now: the time.
 
     Raises:
@@ -117,13 +123,15 @@ def install(grant: bytes, store: KeyStore, *, root_fingerprint: str, now: dateti
         raise CertificateRefused("not an authority's answer to a request") from None
     if kind != _GRANT or root.fingerprint != root_fingerprint:
         raise CertificateRefused("these certificates are of another authority")
-    trust = Trust(root, crl)
+    trust, coming = Trust(root, crl), store.beside(NEXT)
+    keys = coming if all(coming.has(use) for use in USES) else store
     for use, certificate in zip(USES, certificates, strict=True):
         trust.check(certificate, party=store.party, use=use, at=now)
-        if certificate.fingerprint != store.load(use).fingerprint:
-            raise CertificateRefused(f"the certificate for '{use}' is not for the key in {store.folder}")
+        if certificate.fingerprint != keys.load(use).fingerprint:
+            raise CertificateRefused(f"the certificate for '{use}' is not for the key in {keys.folder}")
     for name in (f"{KeyUse.SIGN}.crt", f"{KeyUse.SEAL}.crt", ROOT_FILE):
-        store.write(name, files[name])
+        coming.write(name, files[name])
+    take_over(store)
     return trust
 
 

@@ -189,6 +189,17 @@ class KeyStore(SecretHandle):
         """Say what this is, never what it holds."""
         return f"<KeyStore {self.party}>"
 
+    def beside(self, *names: str) -> "KeyStore":
+        """Return the same party's store in a folder below its own: for keys that come or go (`security.rollover`).
+
+        Raises:
+            ValueError: a name that is no plain folder name.
+        """
+        store = object.__new__(KeyStore)
+        store.party, store._passphrase = self.party, self._passphrase
+        store.folder = self.folder.joinpath(*(_secret_name(name) for name in names))
+        return store
+
     def has(self, use: KeyUse) -> bool:
         """Whether the party has a private key for `use`."""
         return self._key_file(use).exists()

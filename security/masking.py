@@ -22,6 +22,8 @@ from security.keys import KEY_BYTES, NONCE_BYTES, POINT_BYTES, UNCOMPRESSED, Sec
 
 SCALAR_BYTES = 32
 SEED_BYTES = 32
+BOX_BYTES = NONCE_BYTES + 16
+"""What a box adds to a message: nonce and tag."""
 _SEED_LABEL = b"hemaseal/mask-seed/1"
 _BOX_LABEL = b"hemaseal/share-box/1"
 

@@ -39,19 +39,29 @@ class Action(StrEnum):
     END_SESSION = "session.end"
     READ_SECOND_FACTOR = "second-factor.read"
     CHANGE_SECOND_FACTOR = "second-factor.change"
+    READ_NOTICES = "notice.read"
+    MARK_NOTICES = "notice.mark"
     READ_CONSENT = "consent.read"
     CHANGE_CONSENT = "consent.change"
+    EXPORT_DATA = "data.export"
     ERASE_DATA = "data.erase"
 
     SUBMIT_CASE = "case.submit"
     RETRY_CASE = "case.retry"
-    REFER_CASE = "case.refer"
     LIST_CASES = "case.list"
     VIEW_IMAGE = "image.view"
     READ_RESULT = "result.read"
     READ_WORKLIST = "worklist.read"
+    READ_HISTORY = "history.read"
     SIGN_REVIEW = "review.sign"
     READ_REVIEW = "review.read"
+    ASK_REFERRAL = "referral.ask"
+    ANSWER_REFERRAL = "referral.answer"
+    READ_REFERRALS = "referral.read"
+    READ_REPORT = "report.read"
+    ASK_SECOND_READING = "second-reading.ask"
+    SIGN_SECOND_READING = "second-reading.sign"
+    READ_SECOND_READING = "second-reading.read"
 
     OFFER_SLOT = "slot.offer"
     WITHDRAW_SLOT = "slot.withdraw"
@@ -68,20 +78,38 @@ class Action(StrEnum):
     READ_DATASET = "dataset.read"
     DELETE_DATASET = "dataset.delete"
     READ_NODE = "node.read"
+    READ_INCOMING = "incoming.read"
 
     PLAN_RUN = "run.plan"
     START_RUN = "run.start"
     CONTROL_RUN = "run.control"
     DROP_NODE = "run.drop_node"
     READ_RUN = "run.read"
+    LEAVE_RUN = "run.leave"
+    RETURN_TO_RUN = "run.return"
+    COMPARE_RUNS = "run.compare"
+    READ_UPLOADS = "upload.read"
     READ_MODEL = "model.read"
+    OPEN_MODELS = "model.open"
     PROMOTE_MODEL = "model.promote"
     ROLL_BACK_MODEL = "model.roll_back"
+
+    READ_EVALUATION = "evaluation.read"
+    EVALUATE = "evaluation.run"
+
+    READ_PRESENTATION = "presentation.read"
+    PRESENT = "presentation.play"
 
     LIST_MEMBERS = "member.list"
     READ_MEMBER = "member.read"
     MANAGE_MEMBERS = "member.manage"
     REVOKE_CERTIFICATE = "certificate.revoke"
+    RENEW_CERTIFICATE = "certificate.renew"
+    EXCHANGE_KEYS = "key.exchange"
+
+    READ_MEASUREMENT = "measurement.read"
+    APPROVE_MEASUREMENT = "measurement.approve"
+    WITHDRAW_MEASUREMENT = "measurement.withdraw"
 
     READ_AUDIT = "audit.read"
     EXPORT_AUDIT = "audit.export"
@@ -107,17 +135,23 @@ _EVERYBODY = {
 
 _STEPPING_UP = {Action.READ_SECOND_FACTOR: _SELF, Action.CHANGE_SECOND_FACTOR: _SELF}
 
+_NEWS = {Action.READ_NOTICES: _SELF, Action.MARK_NOTICES: _SELF}
+
 _PATIENT = {
+    **_NEWS,
     Action.READ_CONSENT: _SELF,
     Action.CHANGE_CONSENT: _SELF,
+    Action.EXPORT_DATA: _SELF,
     Action.ERASE_DATA: _SELF,
     Action.SUBMIT_CASE: _SELF,
     Action.RETRY_CASE: _CASE,
-    Action.REFER_CASE: _CASE,
     Action.LIST_CASES: _SELF,
     Action.VIEW_IMAGE: _CASE,
     Action.READ_RESULT: _CASE,
     Action.READ_REVIEW: _CASE,
+    Action.ANSWER_REFERRAL: _CASE,
+    Action.READ_REFERRALS: _SELF,
+    Action.READ_REPORT: _CASE,
     Action.BOOK_APPOINTMENT: _CASE,
     Action.CHANGE_APPOINTMENT: _CASE,
     Action.CANCEL_APPOINTMENT: _CASE,
@@ -128,15 +162,24 @@ _PATIENT = {
 }
 
 _DOCTOR = {
+    **_NEWS,
+    Action.READ_CONSENT: _SELF,  # to e-mails about what is new
+    Action.CHANGE_CONSENT: _SELF,
     **_STEPPING_UP,
     Action.RETRY_CASE: _CARE,
-    Action.REFER_CASE: _CARE,
     Action.LIST_CASES: _HOUSE,
     Action.VIEW_IMAGE: _CARE,
     Action.READ_RESULT: _CARE,
     Action.READ_WORKLIST: _HOUSE,
+    Action.READ_HISTORY: _CARE,
     Action.SIGN_REVIEW: _CARE,
     Action.READ_REVIEW: _CARE,
+    Action.ASK_REFERRAL: _CARE,
+    Action.READ_REFERRALS: _CARE,
+    Action.READ_REPORT: _CARE,
+    Action.ASK_SECOND_READING: _CARE,
+    Action.SIGN_SECOND_READING: _CARE,
+    Action.READ_SECOND_READING: _CARE,
     Action.OFFER_SLOT: _SELF,
     Action.WITHDRAW_SLOT: _SELF,
     Action.READ_SLOTS: _SELF,
@@ -155,7 +198,10 @@ _HOSPITAL = {
     Action.READ_DATASET: _HOUSE,
     Action.DELETE_DATASET: _HOUSE,
     Action.READ_NODE: _HOUSE,
+    Action.READ_INCOMING: _HOUSE,  # figures over many patients, never of one
     Action.READ_RUN: _EVERY,  # the global metrics; a node's own ones are READ_NODE
+    Action.LEAVE_RUN: _HOUSE,
+    Action.RETURN_TO_RUN: _HOUSE,
     Action.READ_MODEL: _EVERY,
     Action.KEEP_AUDIT_HEAD: _EVERY,  # hashes and a number: what a hospital keeps, nobody can cut off
 }
@@ -169,12 +215,24 @@ _AUTHORITY = {
     Action.CONTROL_RUN: _EVERY,
     Action.DROP_NODE: _EVERY,
     Action.READ_RUN: _EVERY,
+    Action.COMPARE_RUNS: _EVERY,
+    Action.READ_UPLOADS: _EVERY,  # masked vectors, which are public
     Action.READ_MODEL: _EVERY,
+    Action.OPEN_MODELS: _EVERY,
     Action.PROMOTE_MODEL: _EVERY,
     Action.ROLL_BACK_MODEL: _EVERY,
+    Action.READ_EVALUATION: _EVERY,
+    Action.EVALUATE: _EVERY,  # images that are public or drawn, said so and logged
+    Action.READ_PRESENTATION: _EVERY,
+    Action.PRESENT: _EVERY,  # throw-away keys, and the demo patient; in demo mode only
     Action.READ_MEMBER: _EVERY,
     Action.MANAGE_MEMBERS: _EVERY,
     Action.REVOKE_CERTIFICATE: _EVERY,
+    Action.READ_MEASUREMENT: _EVERY,
+    Action.APPROVE_MEASUREMENT: _EVERY,
+    Action.WITHDRAW_MEASUREMENT: _EVERY,
+    Action.RENEW_CERTIFICATE: _EVERY,
+    Action.EXCHANGE_KEYS: _EVERY,
     Action.READ_AUDIT: _EVERY,
     Action.EXPORT_AUDIT: _EVERY,
     Action.VERIFY_AUDIT: _EVERY,
@@ -193,11 +251,18 @@ STEP_UP = frozenset(
     {
         Action.MANAGE_ACCOUNTS,
         Action.SIGN_REVIEW,
+        Action.SIGN_SECOND_READING,
         Action.START_RUN,
+        Action.OPEN_MODELS,
         Action.PROMOTE_MODEL,
         Action.ROLL_BACK_MODEL,
+        Action.EVALUATE,
         Action.MANAGE_MEMBERS,
         Action.REVOKE_CERTIFICATE,
+        Action.APPROVE_MEASUREMENT,
+        Action.WITHDRAW_MEASUREMENT,
+        Action.RENEW_CERTIFICATE,
+        Action.EXCHANGE_KEYS,
     }
 )
 """Acts that need a code of the second factor, entered in this browser a short while ago."""

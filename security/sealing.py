@@ -1,21 +1,15 @@
 """Sealed objects: encrypted once, openable by each recipient, signed by the sender, bound to a context.
 
-Layout, version 1 (every part behind its length, 4 bytes big endian, but the body):
-
-    version byte, suite name
-    core                  canonical CBOR: sender, context digest, nonce prefix, body length, key commitment,
-                          SHA-256 of all encrypted chunks
-    sender's certificate, sender's signature of core and context
-    recipients            canonical CBOR: per recipient the certificate's serial, HPKE encapsulation, wrapped DEK
-    wrapper's certificate, wrapper's signature of recipients, core and context
-    body                  1 MiB chunks, each AES-256-GCM with nonce = prefix (7) || counter (4) || last flag (1)
-
-One random 256-bit DEK per object is wrapped by HPKE (RFC 9180, base mode, DHKEM(P-256, HKDF-SHA256), HKDF-SHA256,
-AES-256-GCM). HKDF splits it into the body key and a commitment: AES-GCM alone does not commit to its key, so without it
-a sender could make one body that opens differently for two recipients. Chunking follows STREAM (Hoang et al. 2015).
-The wrapper is the sender or, after `rewrap`, the authority; the body is never encrypted again. Re-wrapping keeps a
-former recipient from opening the new object; it does not cure a DEK or key that has leaked.
+The layout is that of `security.sealed_format`. One random 256-bit DEK per object is wrapped by HPKE (RFC 9180, base
+mode, DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM). HKDF splits it into the body key and a commitment: AES-GCM
+alone does not commit to its key, so without it a sender could make one body that opens differently for two recipients.
+Chunking follows STREAM (Hoang et al. 2015). The wrapper is the sender or, after `rewrap`, the authority; the body is
+never encrypted again. Re-wrapping keeps a former recipient from opening the new object; it does not cure a DEK or key
+that has leaked.
 A recipient's revocation counts when somebody seals or re-wraps for it, a sender's at every opening.
+
+Of what is stored (`Trust.for_stored`) core and recipients may also be signed by the recipient itself, which vouches to
+nobody but itself that it has verified them, and a global model's or a node's figures by the authority (`renewed`).
 """
 
 import contextlib
@@ -23,67 +17,28 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from security.certificates import Certificate, Trust
-from security.context import Context
-from security.encoding import Reader, decode, encode, expect_header, framed, header
+from security.context import Context, Purpose
+from security.encoding import decode, encode
 from security.errors import SealBroken, SecurityError
 from security.identity import Identity
 from security.keys import KEY_BYTES, KeyUse, hkdf, wrap
-from security.signing import MAX_CERTIFICATE, MAX_SIGNATURE, verify_signature
+from security.sealed_format import SUITE, Sealed, core_message, entries, parsed, recipients_message, wrap_info
+from security.signing import verify_signature
 
-VERSION = 1
-SUITE = "HEMASEAL-SEALED/DHKEM-P256-HKDF-SHA256/AES-256-GCM/ECDSA-P256-SHA256"
 CHUNK_BYTES = 2**20
 TAG_BYTES = 16
 PREFIX_BYTES = 7
 COMMITMENT_BYTES = 32
-MAX_CORE = 1024
-MAX_RECIPIENTS_BLOCK = 2**20
 AUTHORITY = "authority"  # the one party that may re-wrap what it did not seal
+VOUCHED = frozenset({Purpose.CHECKPOINT, Purpose.NODE_METRICS})
+"""What members seal for several recipients, and the authority vouches for once their certificates are revoked."""
 _CORE_KEYS = frozenset({"ciphertext", "commitment", "context", "length", "prefix", "sender"})
-
-
-@dataclass(frozen=True)
-class _Sealed:
-    """The parts of a sealed object, as they lie in it."""
-
-    core: bytes
-    sender_certificate: Certificate
-    sender_signature: bytes
-    recipients: bytes
-    wrapper_certificate: Certificate
-    wrapper_signature: bytes
-    body: memoryview
-
-    @classmethod
-    def parse(cls, sealed: bytes) -> "_Sealed":
-        reader = Reader(sealed)
-        expect_header(reader, VERSION, SUITE)
-        return cls(
-            core=reader.field(limit=MAX_CORE),
-            sender_certificate=Certificate(reader.field(limit=MAX_CERTIFICATE)),
-            sender_signature=reader.field(limit=MAX_SIGNATURE),
-            recipients=reader.field(limit=MAX_RECIPIENTS_BLOCK),
-            wrapper_certificate=Certificate(reader.field(limit=MAX_CERTIFICATE)),
-            wrapper_signature=reader.field(limit=MAX_SIGNATURE),
-            body=reader.rest(),
-        )
-
-    def join(self) -> bytes:
-        fields = framed(
-            self.core,
-            self.sender_certificate.der,
-            self.sender_signature,
-            self.recipients,
-            self.wrapper_certificate.der,
-            self.wrapper_signature,
-        )
-        return b"".join((header(VERSION, SUITE), fields, self.body))
 
 
 def seal(body: bytes | memoryview, *, sender: Identity, recipients: Sequence[Certificate], context: Context) -> bytes:
@@ -117,16 +72,8 @@ def seal(body: bytes | memoryview, *, sender: Identity, recipients: Sequence[Cer
         }
     )
     block = _wrapped(dek, recipients, core, context)
-    certificate = sender.signing_certificate.der
-    fields = framed(
-        core,
-        certificate,
-        sender.signing_key.sign(_core_message(core, certificate, context)),
-        block,
-        certificate,
-        sender.signing_key.sign(_recipients_message(block, core, certificate, context)),
-    )
-    return b"".join((header(VERSION, SUITE), fields, *chunks))
+    parts = _signed(core, block, memoryview(b""), signer=sender, context=context)
+    return b"".join((parts.front(), *chunks))
 
 
 def open_sealed(
@@ -141,7 +88,7 @@ def open_sealed(
     _require_zone(at)
     opened: bytes | None = None
     try:
-        parts = _Sealed.parse(sealed)
+        parts = Sealed.parse(sealed)
         core, dek = _authenticate(parts, recipient, trust=trust, context=context, sender=sender, at=at)
         body_key, _ = _split(dek, context)
         cipher = AESGCM(body_key)
@@ -191,10 +138,12 @@ def handed_over(
     context: Context,
     sender: str,
     at: datetime,
+    new_trust: Trust | None = None,
 ) -> bytes:
     """Return the block with which `holder`, any recipient, hands an object on to others; it counts nothing by itself.
 
-    Whoever may wrap the object has to put it there (`with_recipients`), and never sees the DEK for that.
+    Whoever may wrap the object has to put it there (`with_recipients`), and never sees the DEK for that. The new
+    recipients are checked by `new_trust` where the object was sealed under another root than theirs.
 
     Raises:
         SealBroken: `holder` cannot open it, whatever the cause.
@@ -203,10 +152,10 @@ def handed_over(
     """
     _require_zone(at)
     for certificate in recipients:
-        trust.check(certificate, party=None, use=KeyUse.SEAL, at=at)
-    opened: tuple[_Sealed, bytes] | None = None
+        (new_trust or trust).for_now().check(certificate, party=None, use=KeyUse.SEAL, at=at)
+    opened: tuple[Sealed, bytes] | None = None
     try:
-        parts = _Sealed.parse(sealed)
+        parts = Sealed.parse(sealed)
         opened = parts, _authenticate(parts, holder, trust=trust, context=context, sender=sender, at=at)[1]
     except Exception:  # noqa: BLE001, S110 - as in open_sealed
         pass
@@ -234,70 +183,58 @@ def with_recipients(
         SealBroken: not a sealed object, or the block is none for exactly these recipients.
     """
     _may_wrap(wrapper, sender)
-    parts: _Sealed | None = None
-    with contextlib.suppress(ValueError, TypeError, SecurityError):
-        if _entries(block).keys() == {certificate.serial for certificate in recipients}:
-            parts = _Sealed.parse(sealed)
-    if parts is None:
-        raise SealBroken
+    parts = _fitting(sealed, block, recipients)
     certificate = wrapper.signing_certificate
-    signature = wrapper.signing_key.sign(_recipients_message(block, parts.core, certificate.der, context))
-    return _Sealed(
-        core=parts.core,
-        sender_certificate=parts.sender_certificate,
-        sender_signature=parts.sender_signature,
-        recipients=block,
-        wrapper_certificate=certificate,
-        wrapper_signature=signature,
-        body=parts.body,
-    ).join()
+    signature = wrapper.signing_key.sign(recipients_message(block, parts.core, certificate.der, context))
+    return replace(parts, recipients=block, wrapper_certificate=certificate, wrapper_signature=signature).join()
 
 
-def recipients_of(sealed: bytes) -> list[str]:
-    """Return the certificate serials (hex) that a sealed object names. A claim until somebody opens the object.
+def renewed(
+    sealed: bytes, block: bytes, *, signer: Identity, recipients: Sequence[Certificate], context: Context
+) -> bytes:
+    """Return the object with the block of `handed_over`, all of it signed anew by `signer`; the body stays.
+
+    For stored objects whose signers got other keys. `handed_over` has verified what is vouched for here. It opens only
+    where `signer` is the sender, or, under `Trust.for_stored`, the recipient itself, or for `VOUCHED` the authority.
 
     Raises:
-        SealBroken: not a sealed object.
+        SealBroken: not a sealed object, or the block is none for exactly these recipients.
     """
-    serials: list[str] | None = None
+    parts = _fitting(sealed, block, recipients)
+    return _signed(parts.core, block, parts.body, signer=signer, context=context).join()
+
+
+def _fitting(sealed: bytes, block: bytes, recipients: Sequence[Certificate]) -> Sealed:
+    """Return the parts of an object whose recipients shall be those of `block`."""
+    named: set[str] = set()
     with contextlib.suppress(ValueError, TypeError):
-        serials = list(_entries(_Sealed.parse(sealed).recipients))
-    if serials is None:
+        named |= entries(block).keys()
+    if named != {certificate.serial for certificate in recipients}:
         raise SealBroken
-    return serials
-
-
-def front_length(sealed: bytes) -> int:
-    """Return how many bytes lie before the body of a sealed object; all that leads to its DEK is among them.
-
-    Raises:
-        SealBroken: not a sealed object.
-    """
-    length: int | None = None
-    with contextlib.suppress(ValueError, TypeError, SecurityError):
-        length = len(sealed) - len(_Sealed.parse(sealed).body)
-    if length is None:
-        raise SealBroken
-    return length
+    return parsed(sealed)
 
 
 def _authenticate(
-    parts: _Sealed, recipient: Identity, *, trust: Trust, context: Context, sender: str, at: datetime
+    parts: Sealed, recipient: Identity, *, trust: Trust, context: Context, sender: str, at: datetime
 ) -> tuple[dict, bytes]:
     """Check everything but the chunks' own tags; return the core and the DEK."""
     if context.sender != sender:
         raise ValueError("the context names another sender")
-    trust.check(parts.sender_certificate, party=sender, use=KeyUse.SIGN, at=at)
+    vouching = {recipient.party, AUTHORITY} if context.purpose in VOUCHED else {recipient.party}
+    may_sign = {sender, *vouching} if trust.stored else {sender}
+    signed = trust.check(parts.sender_certificate, party=None, use=KeyUse.SIGN, at=at)
+    if signed.party not in may_sign:
+        raise ValueError("signed by somebody who may not")
     verify_signature(
         parts.sender_certificate,
         parts.sender_signature,
-        _core_message(parts.core, parts.sender_certificate.der, context),
+        core_message(parts.core, parts.sender_certificate.der, context),
     )
     wrapper = trust.check(parts.wrapper_certificate, party=None, use=KeyUse.SIGN, at=at)
-    if wrapper.party not in (sender, AUTHORITY):
+    if wrapper.party not in {AUTHORITY, *may_sign}:
         raise ValueError("wrapped by somebody who may not")
     verify_signature(
-        wrapper, parts.wrapper_signature, _recipients_message(parts.recipients, parts.core, wrapper.der, context)
+        wrapper, parts.wrapper_signature, recipients_message(parts.recipients, parts.core, wrapper.der, context)
     )
     core = decode(parts.core)
     if core.keys() != _CORE_KEYS or type(core["length"]) is not int or len(core["prefix"]) != PREFIX_BYTES:
@@ -311,12 +248,27 @@ def _authenticate(
         raise ValueError("another length")
     if hashlib.sha256(parts.body).digest() != core["ciphertext"]:
         raise ValueError("another body")
-    serial = recipient.sealing_certificate.serial
-    enc, wrapped = _entries(parts.recipients)[serial]
-    dek = recipient.sealing_key.unwrap(enc, wrapped, info=_wrap_info(parts.core, context), aad=serial.encode())
+    wrappings = entries(parts.recipients)
+    serial = next(serial for serial in recipient.openers if serial in wrappings)
+    enc, wrapped = wrappings[serial]
+    dek = recipient.openers[serial].unwrap(enc, wrapped, info=wrap_info(parts.core, context), aad=serial.encode())
     if not hmac.compare_digest(_split(dek, context)[1], core["commitment"]):
         raise ValueError("another key than the one committed to")
     return core, dek
+
+
+def _signed(core: bytes, block: bytes, body: memoryview, *, signer: Identity, context: Context) -> Sealed:
+    """Return an object of which one party signs core and recipients."""
+    certificate, sign = signer.signing_certificate, signer.signing_key.sign
+    return Sealed(
+        core=core,
+        sender_certificate=certificate,
+        sender_signature=sign(core_message(core, certificate.der, context)),
+        recipients=block,
+        wrapper_certificate=certificate,
+        wrapper_signature=sign(recipients_message(block, core, certificate.der, context)),
+        body=body,
+    )
 
 
 def _pieces(prefix: bytes, data: memoryview, size: int) -> Iterator[tuple[bytes, memoryview]]:
@@ -336,33 +288,12 @@ def _wrapped(dek: bytes, recipients: Sequence[Certificate], core: bytes, context
     by_serial = {certificate.serial: certificate for certificate in recipients}
     if not by_serial:
         raise ValueError("at least one recipient expected")
-    info, entries = _wrap_info(core, context), []
+    info, wrappings = wrap_info(core, context), []
     for serial, certificate in by_serial.items():
         if certificate.key_use is not KeyUse.SEAL:
             raise SecurityError(f"a certificate for '{KeyUse.SEAL}' expected, got one for '{certificate.key_use}'")
-        entries.append([serial, *wrap(dek, certificate.public_key, info=info, aad=serial.encode())])
-    return encode(entries)
-
-
-def _entries(block: bytes) -> dict[str, tuple[bytes, bytes]]:
-    entries = decode(block)
-    by_serial = {str(serial): (bytes(enc), bytes(wrapped)) for serial, enc, wrapped in entries}
-    if len(by_serial) != len(entries):
-        raise ValueError("a recipient is named twice")
-    return by_serial
-
-
-def _wrap_info(core: bytes, context: Context) -> bytes:
-    return encode([SUITE, "dek", context.encode(), hashlib.sha256(core).digest()])
-
-
-def _core_message(core: bytes, certificate: bytes, context: Context) -> bytes:
-    return encode([SUITE, "core", context.encode(), hashlib.sha256(certificate).digest(), core])
-
-
-def _recipients_message(block: bytes, core: bytes, certificate: bytes, context: Context) -> bytes:
-    digests = [hashlib.sha256(part).digest() for part in (certificate, core, block)]
-    return encode([SUITE, "recipients", context.encode(), *digests])
+        wrappings.append([serial, *wrap(dek, certificate.public_key, info=info, aad=serial.encode())])
+    return encode(wrappings)
 
 
 def _may_wrap(wrapper: Identity, sender: str) -> None:

@@ -24,7 +24,7 @@ from security.encoding import Reader, expect_header, framed, header
 from security.errors import KeyDestroyed, KeyMissing, SealBroken
 from security.keys import KEY_BYTES, MasterKey, SecretHandle, hkdf, write_private
 from security.records import RecordCipher
-from security.sealing import front_length
+from security.sealed_format import front_length
 
 VERSION = 1
 SUITE = "HEMASEAL-VAULT/HKDF-SHA256/AES-256-GCM"

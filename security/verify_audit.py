@@ -788,17 +788,22 @@ def verify_file(
         return verify_export(lines, root=given, crl=listed, heads=kept, signers=signers)
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    made = argparse.ArgumentParser(
+        prog="python verify_audit.py", description="Verify an audit log of HemaSeal, or a proof from it."
+    )
+    made.add_argument("file", type=Path, help="export (JSON lines), or a proof of inclusion or consistency")
+    made.add_argument("--root", type=Path, help="the authority's certificate (PEM), kept from before")
+    made.add_argument("--heads", type=Path, help="heads that were kept (JSON lines); needs --root")
+    made.add_argument("--crl", type=Path, help="the authority's revocation list (DER)")
+    made.add_argument("--signer", default="", help=f"the one party that must have signed (else {' or '.join(SIGNERS)})")
+    return made
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Verify one file; returns 0 if it holds, 1 if not."""
-    parser = argparse.ArgumentParser(description="Verify an audit log of HemaSeal, or a proof from it.")
-    parser.add_argument("file", type=Path, help="export (JSON lines), or a proof of inclusion or consistency")
-    parser.add_argument("--root", type=Path, help="the authority's certificate (PEM), kept from before")
-    parser.add_argument("--heads", type=Path, help="heads that were kept (JSON lines); needs --root")
-    parser.add_argument("--crl", type=Path, help="the authority's revocation list (DER)")
-    parser.add_argument(
-        "--signer", default="", help=f"the one party that must have signed (else {' or '.join(SIGNERS)})"
-    )
-    asked = parser.parse_args(arguments)
+    asked = parser().parse_args(arguments)
     try:
         found = verify_file(asked.file, root=asked.root, heads=asked.heads, crl=asked.crl, signer=asked.signer)
     except (AuditBroken, OSError, ValueError) as broken:

@@ -204,6 +204,12 @@ def doctor(app: App) -> Actor:
 
 
 @pytest.fixture
+def second_doctor(app: App) -> Actor:
+    """The second demo doctor of hospital north."""
+    return _demo_actor(app, "demo-doctor-second")
+
+
+@pytest.fixture
 def doctor_east(app: App) -> Actor:
     """The demo doctor of hospital east."""
     return _demo_actor(app, "demo-doctor-east")

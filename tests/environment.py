@@ -3,11 +3,14 @@
 What cannot be had is named in one line, together with the tests that are left out for it.
 """
 
+import base64
+import hashlib
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,6 +22,10 @@ import pymysql
 ROOT = Path(__file__).resolve().parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 IMAGES = ROOT.parent / "shared" / "data"
+AXE_VERSION = "4.14.1"
+AXE_SHA512 = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
+"""Of the package, as npm states it; checked before anything in it is read."""
+AXE = Path(sys.prefix) / f"axe-core-{AXE_VERSION}" / "axe.min.js"
 
 
 def _apt_install(package: str) -> bool:
@@ -43,6 +50,33 @@ def find_browser() -> str | None:
     if found is None and _apt_install("chromium"):
         found = shutil.which("chromium")
     return found
+
+
+def find_axe() -> Path | None:
+    """Return the script of axe-core, the checker of accessibility, taking its package from npm if need be, or None.
+
+    Only the package's file is fetched and one script taken out of it; nothing of it is run, here or at installation.
+    """
+    if AXE.exists():
+        return AXE
+    npm = shutil.which("npm") or (_apt_install("npm") and shutil.which("npm")) or None
+    if npm is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="hemaseal-axe-") as folder:
+        command = [npm, "pack", "--silent", f"axe-core@{AXE_VERSION}"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, check=False)
+        package = Path(folder, f"axe-core-{AXE_VERSION}.tgz")
+        if done.returncode or not package.exists():
+            return None
+        digest = hashlib.sha512(package.read_bytes()).digest()
+        if base64.b64encode(digest).decode() != AXE_SHA512:
+            sys.exit(f"the package axe-core {AXE_VERSION} is not the one whose hash stands in tests/environment.py")
+        with tarfile.open(package) as archive:
+            script = archive.extractfile(f"package/{AXE.name}")
+            assert script is not None
+            AXE.parent.mkdir(exist_ok=True)
+            AXE.write_bytes(script.read())
+    return AXE
 
 
 def _answers(port: int) -> bool:
@@ -108,6 +142,8 @@ def main(arguments: list[str]) -> int:
         environment["CHROMIUM"] = browser
     else:
         print("no Chromium here and none could be installed: tests/browser is left out")
+    if browser and find_axe() is None:
+        print(f"no axe-core {AXE_VERSION} here and npm gave none: the look at every page in tests/browser is left out")
     if "HEMASEAL_TEST_IMAGES" not in environment and IMAGES.is_dir():
         environment["HEMASEAL_TEST_IMAGES"] = str(IMAGES)
     with mysql_server() as url:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from core.learning.orders import (
     RunOptions,
     sign_order,
 )
-from core.learning.training import TrainingOptions
+from core.learning.training import TrainingOptions, TrainingReport
+from core.learning.weights import Weights
 from core.studies import LEUKEMIA
 from federated.aggregation.enclave import AggregationEnclave
 from federated.coordinator import Coordinator
@@ -53,6 +55,13 @@ def tiny_data(seed: int, *, patients: int = 6, cells: int = 4) -> DatasetArrays:
         patients=tuple(f"p{seed}-{number // cells}" for number in range(count)),
         parts=np.repeat(parts, cells).astype(np.uint8),
     )
+
+
+def learn_nothing(
+    _self: object, weights: Weights, _images: object, labels: np.ndarray, *_: object, **__: object
+) -> tuple[Weights, TrainingReport]:
+    """In place of a learner's `fit`: the weights as they are."""
+    return dict(weights), TrainingReport(images=len(labels), steps=1, loss=0.7, stopped=False)
 
 
 def without(data: DatasetArrays, part: Part, label: int | None = None) -> DatasetArrays:
@@ -97,6 +106,7 @@ class Federation:
     clinical: bool = False
     clock: FixedClock = field(default_factory=FixedClock)
     down: set[str] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
     should_stop: Callable[[], bool] = lambda: False
     books: dict[str, SpendBook] = field(default_factory=dict)
     slugs: tuple[str, ...] = SLUGS
@@ -131,6 +141,7 @@ class Federation:
             data=self.data[slug],
             clinical=self.clinical,
             spend=self.books.get(slug),
+            has_left=partial(self.gone.__contains__, slug),  # and not the whole federation
             should_stop=self.should_stop,
         )
 

@@ -68,12 +68,3 @@ def render() -> str:
 
 def _row(what: str, whose: str, limit: Limit) -> str:
     return f"| {what} | {whose} | {limit.times} in {int(limit.period.total_seconds() // 60)} min |"
-
-
-def main() -> None:
-    """Write the page."""
-    PAGE.write_text(render(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

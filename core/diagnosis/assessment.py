@@ -15,6 +15,7 @@ from core.diagnosis.predictor import Prediction
 from core.diagnosis.result import Box, CellFinding
 from core.errors import ImageRefused
 from core.imaging.cells import CellsFound, crop, find_cells
+from core.imaging.drift import figures_of
 from core.imaging.preprocess import square_window
 from core.studies import Inference, Study, Subject
 
@@ -36,6 +37,8 @@ class Assessment:
         overlay: its heat map as PNG.
         cells: the cells of a field; empty for other images.
         cells_seen: how many cells the field has.
+        figures: of light, focus and colour (`core.imaging.drift`): of the image or, in a field, of its first cell,
+            so that the answers have no say in which one.
         stages_ms: milliseconds in ``split`` (finding the cells), ``preprocess``, ``infer`` and ``heat_map``.
     """
 
@@ -44,6 +47,7 @@ class Assessment:
     overlay: bytes
     cells: tuple[CellFinding, ...]
     cells_seen: int
+    figures: tuple[float, ...]
     stages_ms: dict[str, float]
 
 
@@ -81,7 +85,7 @@ def assess(pixels: Pixels, study: Study, predict: Callable[[Pixels], Prediction]
         before = time.perf_counter()
         overlay = overlay_png(lead.heat_map)
         stages = _sum([lead.stages_ms], split, (time.perf_counter() - before) * 1e3)
-        return Assessment(lead, (left, top, side), overlay, (), 0, stages)
+        return Assessment(lead, (left, top, side), overlay, (), 0, figures_of(pixels, study), stages)
     boxes: list[Box] = [(cell.left, cell.top, cell.side) for cell in found.cells]
     answers = [predict(crop(pixels, cell)) for cell in found.cells]
     order = sorted(range(len(answers)), key=lambda n: -answers[n].positive_probability)
@@ -100,7 +104,8 @@ def assess(pixels: Pixels, study: Study, predict: Callable[[Pixels], Prediction]
         for n, answer in enumerate(answers)
     )
     lead_at = order[0]
-    return Assessment(answers[lead_at], boxes[lead_at], overlays[lead_at], cells, found.total, stages)
+    first = figures_of(crop(pixels, found.cells[0]), study)
+    return Assessment(answers[lead_at], boxes[lead_at], overlays[lead_at], cells, found.total, first, stages)
 
 
 def _sum(stages: list[dict[str, float]], split: float, drawing: float) -> dict[str, float]:

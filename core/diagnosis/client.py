@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.clock import Clock, SystemClock
+from core.diagnosis.approvals import Approvals
 from core.diagnosis.wire import (
+    NEEDS_NO_APPROVAL,
     REPLIES,
     REQUEST_ID_BYTES,
     REQUESTS,
@@ -25,6 +27,7 @@ from core.errors import (
     EnclaveUnavailable,
     HemaSealError,
     ImageBroken,
+    MeasurementRefused,
     MemberRefused,
     NoModel,
     RecordDamaged,
@@ -42,6 +45,7 @@ _ERRORS: dict[Code, type[HemaSealError]] = {
     Code.IMAGE_SEAL: RecordDamaged,
     Code.IMAGE_UNREADABLE: ImageBroken,
     Code.ANSWER_REFUSED: RecordDamaged,
+    Code.NOT_APPROVED: MeasurementRefused,
     Code.FAILED: EnclaveUnavailable,
 }
 
@@ -90,6 +94,7 @@ class EnclaveClient:
     All calls raise:
         EnclaveUnavailable: no answer in time, or not one that this enclave signed for this request.
         MemberRefused: the enclave's certificate is revoked, expired or another party's.
+        MeasurementRefused: but for `hello` and `stop`: it runs what the authority has not approved.
     """
 
     def __init__(
@@ -98,6 +103,7 @@ class EnclaveClient:
         *,
         identity: Identity,
         trust: Trust,
+        approvals: Approvals,
         party: str,
         timeout_s: float = 20.0,
         clock: Clock | None = None,
@@ -108,6 +114,7 @@ class EnclaveClient:
             port: loopback port.
             identity: the app's.
             trust: the authority's root and newest revocation list, which travels with each request.
+            approvals: what the authority has approved; travels with each request too.
             party: the enclave's party, for example ``north.serving``.
             timeout_s: how long one call may take.
             clock: the machine's; the enclave refuses requests that are older than a minute by its own.
@@ -116,6 +123,7 @@ class EnclaveClient:
         self.party = party
         self._identity = identity
         self._trust = trust
+        self._approvals = approvals
         self._timeout_s = timeout_s
         self._clock = clock or SystemClock()
 
@@ -248,7 +256,7 @@ class EnclaveClient:
     ) -> bytes:
         """Return squares (left, top, side) of an image beside each other as one PNG, sealed again for the app.
 
-        Each is `core.diagnosis.operations.CROP_PX` wide; the seal is that of `core.diagnosis.wire.crops_context`.
+        Each is `core.diagnosis.squares.CROP_PX` wide; the seal is that of `core.diagnosis.wire.crops_context`.
 
         Raises:
             RecordDamaged: as in `diagnose`.
@@ -290,6 +298,7 @@ class EnclaveClient:
             at=self._clock.now(),
             reply_to=self._identity.sealing_certificate.der,
             crl=self._trust.crl_der,
+            approvals=self._approvals.envelope,
             **fields,
         )
 
@@ -313,6 +322,8 @@ class EnclaveClient:
             raise MemberRefused(self.party) from error
         except (SecurityError, ValueError) as error:
             raise EnclaveUnavailable(self.party) from error
+        if request.op not in NEEDS_NO_APPROVAL:
+            self._approvals.require(reply.measurement)
         if reply.code is not Code.OK:
             raise _ERRORS[reply.code](f"{self.party}: {reply.code}")
         return reply

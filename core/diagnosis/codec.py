@@ -1,5 +1,6 @@
 """Frozen dataclasses to canonical CBOR and back: unknown, missing and mistyped fields are refused."""
 
+from collections.abc import Collection
 from dataclasses import fields
 from typing import Any, Generic, TypeVar
 
@@ -16,8 +17,10 @@ TRAVELS = ConfigDict(extra="forbid", allow_inf_nan=False)
 class Codec(Generic[T]):
     """Canonical CBOR of one dataclass of numbers, text, bytes, times, tuples, dictionaries and dataclasses."""
 
-    def __init__(self, kind: type[T]) -> None:
+    def __init__(self, kind: type[T], *, later: Collection[str] = ()) -> None:
+        """Take the dataclass; `later` are fields with a default that what was stored before does not have."""
         self._kind = kind
+        self._later = frozenset(later)
         self._names = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # a dataclass by contract
         self._adapter: TypeAdapter[T] = TypeAdapter(kind)
 
@@ -32,6 +35,6 @@ class Codec(Generic[T]):
             ValueError: not canonical CBOR, or not the fields of this dataclass.
         """
         value: Any = decode(data)
-        if not isinstance(value, dict) or set(value) != self._names:
+        if not isinstance(value, dict) or not self._names - self._later <= set(value) <= self._names:
             raise ValueError(f"the fields of {self._kind.__name__} expected")
         return self._adapter.validate_python(value)

@@ -29,6 +29,7 @@ from core.diagnosis.measurement import measure
 from core.diagnosis.operations import Enclave
 from core.diagnosis.wire import MAX_IMAGE_BYTES, receive_frame, send_frame
 from core.imaging.decode import decode_upload, encode_png
+from core.log_lines import begin_log
 from core.settings import Settings
 from security.certificates import Trust
 from security.identity import Identity, load_root
@@ -118,15 +119,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--party", required=True, help="party name, for example north.serving")
     parser.add_argument("--parent", type=int, help="process id with which this process ends")
     options = parser.parse_args(arguments)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    begin_log()
     allowed = harden()
     cv2.setNumThreads(1)
     run_self_test()
     decode_upload(encode_png(np.zeros((8, 8, 3), np.uint8)), max_bytes=2**20, max_pixels=64)  # loads the decoders
     settings = Settings()
     identity, trust = _open_keys(settings, options.party)
-    stopping = threading.Event()
-    measurement = measure()
+    stopping, path = threading.Event(), address_file(settings, options.party)
+
+    def stop() -> None:
+        _leave(path)  # first, so that whoever asked for the end finds no enclave any more
+        stopping.set()
+
+    measurement = measure().sha256
     enclave = Enclave(
         identity,
         trust,
@@ -134,9 +140,8 @@ def main(arguments: list[str] | None = None) -> int:
         measurement=measurement,
         max_bytes=MAX_IMAGE_BYTES,
         max_pixels=settings.max_pixels,
-        on_stop=stopping.set,
+        on_stop=stop,
     )
-    path = address_file(settings, options.party)
     with _Server(enclave) as server:
         signal.signal(signal.SIGTERM, lambda *_: stopping.set())
         signal.signal(signal.SIGINT, lambda *_: stopping.set())
@@ -147,14 +152,19 @@ def main(arguments: list[str] | None = None) -> int:
         enclave.protections = tuple(name for name, is_on in allowed.items() if is_on)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
         enclave.start_s = time.time() - started
-        _LOG.info("%s ready in %.2f s, %s", options.party, enclave.start_s, enclave.protections)
+        _LOG.info("%s ready in %.2f s: %s", options.party, enclave.start_s, ", ".join(enclave.protections))
         print("ready", flush=True)  # noqa: T201  the supervisor waits for this line
         stopping.wait()
         server.shutdown()
+    _leave(path)
+    return 0
+
+
+def _leave(path: Path) -> None:
+    """Be found no more: remove the address file, unless it is another process's already."""
     own = Address.read(path)
     if own is not None and own.pid == os.getpid():
         path.unlink(missing_ok=True)
-    return 0
 
 
 def _open_keys(settings: Settings, party: str) -> tuple[Identity, Trust]:

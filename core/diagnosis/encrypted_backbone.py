@@ -42,8 +42,8 @@ class Backbone:
             CheckpointRefused: the features are negative or not finite.
         """
         started = time.perf_counter()
-        side = self.manifest.input_size
-        image = normalise(preprocess(pixels, side, self._study.preprocessing)[np.newaxis])
+        side, options = self.manifest.input_size, self._study.preprocessing
+        image = normalise(preprocess(pixels, side, options)[np.newaxis], options)
         prepared = time.perf_counter()
         found = quantised(self._runner(image=image)["features"][0])
         stages = {"preprocess": (prepared - started) * 1e3, "infer": (time.perf_counter() - prepared) * 1e3}

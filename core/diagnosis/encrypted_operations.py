@@ -24,7 +24,9 @@ from core.diagnosis.encrypted_head import logits_behind
 from core.diagnosis.measurement import measure_with_model
 from core.diagnosis.predictor import decide
 from core.diagnosis.result import Box, DiagnosisResult
+from core.diagnosis.shelf import Shelf
 from core.errors import CheckpointRefused, ImageRefused, NoModel, NotFound
+from core.imaging.drift import figures_of
 from core.imaging.preprocess import square_window
 from core.studies import STUDIES
 from security.certificates import Trust
@@ -63,6 +65,7 @@ class _Open:
     manifest: ModelManifest
     about: dict[str, Any]
     box: Box
+    figures: tuple[float, ...]
     stages_ms: dict[str, float]
     at: datetime
 
@@ -73,15 +76,14 @@ class EncryptedHeads:
     def __init__(self, identity: Identity, measurement: str) -> None:
         self._identity = identity
         self._measurement = measurement
-        self._models: OrderedDict[str, _Loaded] = OrderedDict()
+        self._models: Shelf[_Loaded] = Shelf(MAX_MODELS)
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
     def models(self) -> tuple[str, ...]:
         """Ids of the loaded checkpoints."""
-        with self._lock:
-            return tuple(self._models)
+        return self._models.ids
 
     def load(
         self, checkpoint_id: str, model: ServingModel, envelope: bytes, *, sender: str, trust: Trust, at: datetime
@@ -101,18 +103,13 @@ class EncryptedHeads:
         if head.classes != len(manifest.classes):
             raise CheckpointRefused("the encrypted head is of other classes")
         encoded = head.encode()
-        with self._lock:
-            loaded = self._models.get(checkpoint_id)
+        loaded = self._models.get(checkpoint_id)
         if loaded is None:
             backbone = Backbone(model.without_weights(), features=head.features)
             loaded = _Loaded(backbone, HeadEvaluator(head), encoded)
         if (loaded.manifest, loaded.head) != (manifest, encoded):
             raise CheckpointRefused("an id names one model and one head for ever")
-        with self._lock:
-            self._models.setdefault(checkpoint_id, loaded)
-            self._models.move_to_end(checkpoint_id)
-            while len(self._models) > MAX_MODELS:
-                self._models.popitem(last=False)
+        self._models.put(checkpoint_id, loaded)
 
     def ask(
         self, pixels: Pixels, *, study: str, checkpoint_id: str, about: dict[str, Any], at: datetime
@@ -131,8 +128,7 @@ class EncryptedHeads:
             ImageRefused: a field of several cells.
             CheckpointRefused: the backbone's features are not finite or negative.
         """
-        with self._lock:
-            loaded = self._models.get(checkpoint_id)
+        loaded = self._models.get(checkpoint_id)
         if loaded is None or loaded.manifest.study != study:
             raise NoModel(study)
         if cells_of_field(pixels, STUDIES[study]) is not None:
@@ -144,15 +140,18 @@ class EncryptedHeads:
         envelope = sign_query(query, signer=self._identity, study=study, checkpoint_id=checkpoint_id, query_id=query_id)
         stages["encrypted_head"] = (time.perf_counter() - started) * 1e3
         top, left, side = square_window(*pixels.shape[:2])
+        seen = figures_of(pixels, STUDIES[study])
         about = {**about, "checkpoint_id": checkpoint_id}
         with self._lock:
-            self._open[query_id] = _Open(loaded.manifest, about, (top, left, side), stages, at)
+            self._open[query_id] = _Open(loaded.manifest, about, (left, top, side), seen, stages, at)
             while len(self._open) > MAX_OPEN:
                 self._open.popitem(last=False)
         return query_id, envelope, stages
 
-    def conclude(self, query_id: str, answer: bytes, *, trust: Trust, at: datetime) -> DiagnosisResult:
+    def conclude(self, query_id: str, answer: bytes, *, trust: Trust, at: datetime, approval: int) -> DiagnosisResult:
         """Return the result that the key holder's answer to an open query makes; the query is closed by that.
+
+        `approval` is the number of the authority's approval of this enclave, for the result.
 
         Raises:
             NotFound: there is no such query, it was concluded already, or is too old.
@@ -173,13 +172,13 @@ class EncryptedHeads:
             classes=len(manifest.classes),
             at=at,
         )
-        result = self._result(found, hundredths, at)
+        result = self._result(found, hundredths, at, approval)
         with self._lock:
             if self._open.pop(query_id, None) is None:
                 raise NotFound
         return result
 
-    def _result(self, found: _Open, hundredths: tuple[int, ...], at: datetime) -> DiagnosisResult:
+    def _result(self, found: _Open, hundredths: tuple[int, ...], at: datetime, approval: int) -> DiagnosisResult:
         """Apply the model's rule to rounded probabilities; prediction sets are of the logits behind these."""
         manifest, total = found.manifest, sum(hundredths)
         if abs(total - WHOLE) > len(hundredths):
@@ -199,8 +198,10 @@ class EncryptedHeads:
             box=found.box,
             cells=(),
             cells_seen=0,
+            figures=found.figures,
             stages_ms=found.stages_ms,
             answered_by=self._identity.party,
             measurement=measure_with_model(self._measurement, manifest.litert_sha256),
+            approval=approval,
             at=at,
         )

@@ -38,18 +38,25 @@ def is_blank(overlay: bytes) -> bool:
     return int(_decoded(overlay)[:, :, 3].max()) < _FAINTEST
 
 
-def lay_over(pixels: NDArray[np.uint8], overlay: bytes) -> bytes:
+def lay_over(pixels: NDArray[np.uint8], overlay: bytes, *, opacity: float = OPACITY) -> bytes:
     """Return the image uint8 [h, w, 3] RGB with an overlay PNG on the square that the network saw, as PNG.
 
+    Args:
+        pixels: the image.
+        overlay: what `overlay_png` wrote.
+        opacity: of the places with the strongest evidence, in 0..1.
+
     Raises:
-        ValueError: `overlay` is not an RGBA PNG.
+        ValueError: `overlay` is not an RGBA PNG, or the opacity is out of range.
     """
+    if not 0 <= opacity <= 1:
+        raise ValueError("an opacity in 0..1 expected")
     top, left, side = square_window(*pixels.shape[:2])
     drawn = cv2.resize(_decoded(overlay), (side, side), interpolation=cv2.INTER_LINEAR).astype(np.float32)
-    alpha = drawn[:, :, 3:] / 255
+    alpha = drawn[:, :, 3:] / 255 * (opacity / OPACITY)
     result = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), np.uint8)
     window = result[top : top + side, left : left + side]
-    window[:] = np.rint(window * (1 - alpha) + drawn[:, :, :3] * alpha).astype(np.uint8)
+    window[:] = np.rint(np.clip(window * (1 - alpha) + drawn[:, :, :3] * alpha, 0, 255)).astype(np.uint8)
     return _png(result)
 
 

@@ -9,16 +9,16 @@ import resource
 import sys
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from core.clock import Clock
+from core.diagnosis.approvals import Approvals
 from core.diagnosis.assessment import assess
 from core.diagnosis.checkpoint_file import open_model
 from core.diagnosis.encrypted_operations import EncryptedHeads
@@ -26,8 +26,11 @@ from core.diagnosis.hardening import wipe
 from core.diagnosis.measurement import measure_with_model
 from core.diagnosis.predictor import Predictor
 from core.diagnosis.result import DiagnosisResult
+from core.diagnosis.shelf import Shelf
+from core.diagnosis.squares import squares_beside
 from core.diagnosis.wire import (
     APP,
+    NEEDS_NO_APPROVAL,
     REPLIES,
     REQUEST_ID_BYTES,
     REQUESTS,
@@ -43,8 +46,7 @@ from core.diagnosis.wire import (
     result_context,
     view_context,
 )
-from core.errors import CheckpointRefused, HemaSealError, ImageRefused, NoModel, NotFound
-from core.imaging.cells import CellBox, crop
+from core.errors import CheckpointRefused, HemaSealError, ImageRefused, MeasurementRefused, NoModel, NotFound
 from core.imaging.decode import decode_upload, encode_png
 from core.studies import STUDIES
 from security.certificates import Certificate, Trust
@@ -57,7 +59,6 @@ from security.signing import sign, verify
 
 MAX_MODELS = 8
 MAX_CROPS = 64
-CROP_PX = 160
 SERVING = ".serving"
 """How the party of every hospital's enclave ends."""
 MODEL_SENDER = "authority"
@@ -94,10 +95,10 @@ class Enclave:
             identity: the serving identity of one hospital.
             trust: the authority's root; a newer revocation list that comes with a request replaces the one here.
             clock: tells the time.
-            measurement: `core.diagnosis.measurement.measure` of this code.
+            measurement: hash of `core.diagnosis.measurement.measure` of this code.
             max_bytes: largest accepted image file.
             max_pixels: largest accepted image.
-            on_stop: called after a stop request was answered.
+            on_stop: called at a stop request, before it is answered.
         """
         self._identity = identity
         self._trust = trust
@@ -106,7 +107,8 @@ class Enclave:
         self._limits = {"max_bytes": max_bytes, "max_pixels": max_pixels}
         self._on_stop = on_stop
         self._replays = Replays()
-        self._models: OrderedDict[str, Predictor] = OrderedDict()
+        self._approvals = Approvals()
+        self._models: Shelf[Predictor] = Shelf(MAX_MODELS)
         self._encrypted = EncryptedHeads(identity, measurement)
         self._lock = threading.Lock()
         self._inference = threading.Lock()
@@ -129,6 +131,7 @@ class Enclave:
         request_id = frame[:REQUEST_ID_BYTES].ljust(REQUEST_ID_BYTES, b"\0")
         try:
             request = self._accept(request_id, frame[REQUEST_ID_BYTES:])
+            self._check_approval(request)
             reply = self._operations[request.op](request)
         except _Refused as refused:
             reply = Reply(code=refused.code)
@@ -136,6 +139,7 @@ class Enclave:
             _LOG.warning("request failed: %s", type(error).__name__)
             reply = Reply(code=Code.FAILED)
         context = reply_context(request_id, self._identity.party)
+        reply = replace(reply, measurement=self._measurement)
         return sign(REPLIES.encode(reply), signer=self._identity, context=context)
 
     def _accept(self, request_id: bytes, envelope: bytes) -> Request:
@@ -156,6 +160,23 @@ class Enclave:
             raise _Refused(Code.REQUEST_REFUSED)
         return request
 
+    def _check_approval(self, request: Request) -> None:
+        """Take a newer list of approvals, and do no work that needs keys unless this very code is on the newest."""
+        if request.approvals and request.approvals != self._approvals.envelope:
+            try:
+                offered = Approvals.read(request.approvals, trust=self._trust, at=self._clock.now())
+            except MeasurementRefused as error:
+                raise _Refused(Code.REQUEST_REFUSED) from error
+            with self._lock:
+                if offered.number >= self._approvals.number:
+                    self._approvals = offered
+        if request.op not in NEEDS_NO_APPROVAL and self._approvals.find(self._measurement) is None:
+            raise _Refused(Code.NOT_APPROVED)
+
+    def _approval(self) -> int:
+        """Return the number under which the authority approved this code."""
+        return self._approvals.require(self._measurement).number
+
     def _learn(self, crl: bytes) -> None:
         """Take a newer revocation list; an older one of the same authority changes nothing."""
         offered = Trust(self._trust.root, crl)
@@ -164,13 +185,11 @@ class Enclave:
                 self._trust = offered
 
     def _hello(self, _request: Request) -> Reply:
-        with self._lock:
-            models = (*self._models, *self._encrypted.models)
+        models = (*self._models.ids, *self._encrypted.models)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return Reply(
             code=Code.OK,
             pid=os.getpid(),
-            measurement=self._measurement,
             models=models,
             start_s=self.start_s,
             protections=self.protections,
@@ -184,7 +203,7 @@ class Enclave:
             model = open_model(
                 request.sealed,
                 recipient=self._identity,
-                trust=self._trust,
+                trust=self._trust.for_stored(),
                 study=request.study,
                 run=request.run,
                 sender=request.sender,
@@ -196,30 +215,22 @@ class Enclave:
                     model,
                     request.head,
                     sender=request.sender,
-                    trust=self._trust,
+                    trust=self._trust.for_stored(),
                     at=self._clock.now(),
                 )
                 return Reply(code=Code.OK)
-            with self._lock:
-                loaded = self._models.get(request.checkpoint_id)
-            if loaded is None:
-                loaded = Predictor(model.without_weights())
+            loaded = self._models.get(request.checkpoint_id) or Predictor(model.without_weights())
         except CheckpointRefused as error:
             raise _Refused(Code.MODEL_REFUSED) from error
         if loaded.manifest != model.manifest:  # an id names one model for ever
             raise _Refused(Code.MODEL_REFUSED)
-        with self._lock:
-            self._models.setdefault(request.checkpoint_id, loaded)
-            self._models.move_to_end(request.checkpoint_id)
-            while len(self._models) > MAX_MODELS:
-                self._models.popitem(last=False)
+        self._models.put(request.checkpoint_id, loaded)
         return Reply(code=Code.OK)
 
     def _diagnose(self, request: Request) -> Reply:
         started = time.perf_counter()
         now = self._clock.now()
-        with self._lock:
-            predictor = self._models.get(request.checkpoint_id)
+        predictor = self._models.get(request.checkpoint_id)
         if predictor is None or predictor.manifest.study != request.study:
             raise _Refused(Code.MODEL_UNKNOWN)
         data = self._open_image(request, now)
@@ -246,9 +257,11 @@ class Enclave:
             box=found.box,
             cells=found.cells,
             cells_seen=found.cells_seen,
+            figures=found.figures,
             stages_ms=stages,
             answered_by=self._identity.party,
             measurement=measure_with_model(self._measurement, manifest.litert_sha256),
+            approval=self._approval(),
             at=now,
         )
         before = time.perf_counter()
@@ -268,7 +281,9 @@ class Enclave:
             raise _Refused(Code.REQUEST_REFUSED)
         pixels = self._decode(self._open_image(request, self._clock.now()))
         try:
-            strip = encode_png(np.hstack([_square(pixels, box) for box in request.boxes]))
+            strip = encode_png(squares_beside(pixels, request.boxes))
+        except ValueError as error:
+            raise _Refused(Code.IMAGE_UNREADABLE) from error
         finally:
             wipe(pixels)
         return Reply(code=Code.OK, sealed=self._seal(strip, request, crops_context(**self._which(request))))
@@ -283,7 +298,7 @@ class Enclave:
                 request.sealed,
                 holder=self._identity,
                 recipients=[other],
-                trust=self._trust,
+                trust=self._trust.for_stored(),
                 context=_image_context(request),
                 sender=APP,
                 at=self._clock.now(),
@@ -313,7 +328,13 @@ class Enclave:
 
     def _conclude(self, request: Request) -> Reply:
         try:
-            result = self._encrypted.conclude(request.query_id, request.answer, trust=self._trust, at=self._clock.now())
+            result = self._encrypted.conclude(
+                request.query_id,
+                request.answer,
+                trust=self._trust,
+                at=self._clock.now(),
+                approval=self._approval(),
+            )
         except NotFound as error:
             raise _Refused(Code.REQUEST_REFUSED) from error
         except SecurityError as error:
@@ -336,7 +357,7 @@ class Enclave:
             return open_sealed(
                 request.sealed,
                 recipient=self._identity,
-                trust=self._trust,
+                trust=self._trust.for_stored(),
                 context=_image_context(request),
                 sender=APP,
                 at=now,
@@ -372,15 +393,3 @@ class Enclave:
 
 def _image_context(request: Request) -> Context:
     return image_context(study=request.study, case_id=request.case_id, image=request.image, images=request.images)
-
-
-def _square(pixels: NDArray[np.uint8], box: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Cut a square out and bring it to `CROP_PX`; one that lies outside of the image, or is far larger, is refused."""
-    left, top, side = box
-    height, width = pixels.shape[:2]
-    inside = -side < 2 * left < 2 * width - side and -side < 2 * top < 2 * height - side
-    if not (0 < side <= 2 * max(height, width) and inside):
-        raise _Refused(Code.IMAGE_UNREADABLE)
-    cut = crop(pixels, CellBox(left, top, side, left + side / 2, top + side / 2, 0.0))
-    how = cv2.INTER_AREA if side > CROP_PX else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(cut, (CROP_PX, CROP_PX), interpolation=how), np.uint8)

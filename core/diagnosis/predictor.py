@@ -126,7 +126,8 @@ class Predictor:
         """
         manifest = self.manifest
         started = time.perf_counter()
-        image = normalise(preprocess(pixels, manifest.input_size, self._study.preprocessing)[np.newaxis])
+        options = self._study.preprocessing
+        image = normalise(preprocess(pixels, manifest.input_size, options)[np.newaxis], options)
         prepared = time.perf_counter()
         outputs = self._runner(image=image)
         logits = np.asarray(outputs["logits"], np.float64)

@@ -58,6 +58,8 @@ class DiagnosisResult:
         stages_ms: milliseconds spent in each stage inside the enclave, sealing of the result not included.
         answered_by: party of the enclave.
         measurement: hash of the enclave's code, dependencies and this model.
+        approval: number of the authority's approval of that code; 0 in a result from before approvals were kept.
+        figures: of light, focus and colour (`core.diagnosis.assessment`); empty in a result from before there were any.
         at: when, UTC.
     """
 
@@ -86,6 +88,8 @@ class DiagnosisResult:
     answered_by: str
     measurement: str
     at: datetime
+    approval: int = 0
+    figures: tuple[float, ...] = ()
 
     __pydantic_config__: ClassVar = TRAVELS
 
@@ -140,4 +144,4 @@ class DiagnosisResult:
         return _CODEC.decode(data)
 
 
-_CODEC = Codec(DiagnosisResult)
+_CODEC = Codec(DiagnosisResult, later=("approval", "figures"))

@@ -6,17 +6,19 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from core.diagnosis.approvals import Approvals
 from core.diagnosis.client import EnclaveClient
 from core.diagnosis.enclave import Address, address_file
 from core.diagnosis.measurement import measure
-from core.errors import EnclaveUnavailable
+from core.diagnosis.wire import Reply
+from core.errors import EnclaveUnavailable, MemberRefused
 from core.settings import ROOT, Settings
 from security.certificates import Trust
 from security.identity import Identity
@@ -25,6 +27,8 @@ START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
 HELLO_TIMEOUT_S = 10.0
 """Who does not even say what it is in this time hangs."""
+LOOK_TIMEOUT_S = 1.0
+"""Who only looks does not wait for one that is busy."""
 _READY = b"ready"
 
 
@@ -40,20 +44,22 @@ class EnclaveSupervisor:
         """
         self.parties = tuple(parties)
         self._settings = settings
-        self._measurement = measure()
+        self._measurement = measure().sha256
         self._locks = {party: threading.Lock() for party in self.parties}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
-    def ensure(self, party: str, *, identity: Identity, trust: Trust) -> EnclaveClient:
+    def ensure(self, party: str, *, identity: Identity, trust: Trust, approvals: Approvals) -> EnclaveClient:
         """Return a client of a running enclave of `party`, started now if need be.
 
         Args:
             party: one of `parties`, or a party that was enrolled since.
             identity: the app's.
             trust: the authority's root and newest revocation list.
+            approvals: the measurements that the authority has approved.
 
         Raises:
             EnclaveUnavailable: unknown party, or the process did not start.
+            MeasurementRefused: the installed code is not approved; no process of it is started, and one that runs ends.
             MemberRefused: the enclave's certificate is revoked, expired or another party's.
         """
         if party not in self._locks:  # perhaps a hospital that was admitted since
@@ -61,27 +67,54 @@ class EnclaveSupervisor:
                 raise EnclaveUnavailable(party)
             self._locks.setdefault(party, threading.Lock())
         with self._locks[party]:
-            client = self._running(party, identity, trust)
+            reach = partial(EnclaveClient, identity=identity, trust=trust, approvals=approvals, party=party)
+            client = self._running(party, reach, approvals)
             if client is not None:
                 return client
             self._settings.run_dir.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self._settings.run_dir / f"enclave-{party}.lock", timeout=START_TIMEOUT_S)
             try:
                 with lock:
-                    client = self._running(party, identity, trust)
+                    client = self._running(party, reach, approvals)
                     if client is None:
+                        self._measurement = measure().sha256
+                        approvals.require(self._measurement)
                         self._start(party)
-                        client = self._running(party, identity, trust)
+                        client = self._running(party, reach, approvals)
             except Timeout as error:
                 raise EnclaveUnavailable(party) from error
         if client is None:
             raise EnclaveUnavailable(party)
         return client
 
+    def hello(self, party: str, *, identity: Identity, trust: Trust, approvals: Approvals) -> Reply | None:
+        """Return what a party's process says of itself, None if none runs; nothing is started, ended or loaded.
+
+        Raises:
+            EnclaveUnavailable: it has an address and does not answer.
+            MemberRefused: its certificate is revoked, expired or another party's.
+        """
+        address = Address.read(address_file(self._settings, party))
+        if address is None:
+            return None
+        reach = partial(EnclaveClient, party=party, timeout_s=LOOK_TIMEOUT_S)
+        return reach(address.port, identity=identity, trust=trust, approvals=approvals).hello()
+
     def running(self) -> dict[str, int]:
         """Return party -> process id of the enclaves that have an address file (which they remove when they end)."""
         found = {party: Address.read(address_file(self._settings, party)) for party in self.parties}
         return {party: address.pid for party, address in found.items() if address is not None}
+
+    def stop(self, party: str, *, identity: Identity, trust: Trust) -> None:
+        """End a party's process if there is one; the next question starts it again, with the keys that it has then."""
+        address = Address.read(address_file(self._settings, party))
+        if address is None:
+            return
+        reach = partial(EnclaveClient, approvals=Approvals(), party=party, timeout_s=HELLO_TIMEOUT_S)
+        try:
+            reach(address.port, identity=identity, trust=trust).stop()
+        except (EnclaveUnavailable, MemberRefused):
+            _kill(address)
 
     def stop_all(self) -> None:
         """End the processes that this supervisor started, and wait for them."""
@@ -95,18 +128,17 @@ class EnclaveSupervisor:
                 child.wait()
         self._children.clear()
 
-    def _running(self, party: str, identity: Identity, trust: Trust) -> EnclaveClient | None:
-        """Return a client if an enclave of the installed code answers; one of other code, or one that hangs, ends."""
+    def _running(self, party: str, reach: Callable[..., EnclaveClient], approvals: Approvals) -> EnclaveClient | None:
+        """Return a client if an enclave of the installed, approved code answers; another, or one that hangs, ends."""
         address = Address.read(address_file(self._settings, party))
         if address is None:
             return None
-        reach = partial(EnclaveClient, address.port, identity=identity, trust=trust, party=party)
-        client = reach(timeout_s=self._settings.enclave_timeout_s)
+        client = reach(address.port, timeout_s=self._settings.enclave_timeout_s)
         try:
-            stated = reach(timeout_s=HELLO_TIMEOUT_S).hello().measurement
+            stated = reach(address.port, timeout_s=HELLO_TIMEOUT_S).hello().measurement
             if stated != self._measurement:
-                self._measurement = measure()  # the installation was updated since this supervisor was made
-            if stated == self._measurement:
+                self._measurement = measure().sha256  # the installation was updated since this supervisor was made
+            if stated == self._measurement and approvals.find(stated) is not None:
                 return client
             client.stop()
         except EnclaveUnavailable:

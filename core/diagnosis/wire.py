@@ -41,6 +41,10 @@ class Operation(StrEnum):
     STOP = "stop"
 
 
+NEEDS_NO_APPROVAL = frozenset({Operation.HELLO, Operation.STOP})
+"""What an enclave does whatever its measurement is: say it, and end."""
+
+
 class Code(StrEnum):
     """How a request ended. A code is all that an enclave says about a failure."""
 
@@ -51,6 +55,7 @@ class Code(StrEnum):
     IMAGE_SEAL = "image-seal"
     IMAGE_UNREADABLE = "image-unreadable"
     ANSWER_REFUSED = "answer-refused"
+    NOT_APPROVED = "not-approved"
     FAILED = "failed"
 
 
@@ -64,6 +69,7 @@ class Request:
         at: when it was made, UTC.
         reply_to: the app's sealing certificate, DER; sealed answers go to it.
         crl: newest revocation list that the app knows, DER, or None.
+        approvals: the authority's list of approved measurements, signed; an enclave that is not on it does no work.
         study: name of the study (all but hello and stop).
         checkpoint_id: the model (load_model, diagnose, encrypt).
         run: run that the model's seal names (load_model).
@@ -84,6 +90,7 @@ class Request:
     at: datetime
     reply_to: bytes = field(repr=False)
     crl: bytes | None = field(default=None, repr=False)
+    approvals: bytes = field(default=b"", repr=False)
     study: str = ""
     checkpoint_id: str = ""
     run: str = ""
@@ -106,14 +113,14 @@ class Reply:
     """An answer, before it is signed.
 
     Attributes:
-        code: how it ended; all else is empty unless it is OK.
-        sealed: sealed result (diagnose), image (view) or strip of squares (crops); block of recipients (hand_over).
-        sealed: sealed result (diagnose, conclude), image (view) or strip of squares (crops).
+        code: how it ended; all else but the measurement is empty unless it is OK.
+        measurement: what the enclave runs, the hash of `core.diagnosis.measurement.measure`.
+        sealed: sealed result (diagnose, conclude), image (view) or strip of squares (crops); block of recipients
+            (hand_over).
         query_id: the id of a query (encrypt) ...
         query: ... and the query, signed by the enclave for the key holder.
         stages_ms: milliseconds of each stage inside the enclave.
         pid: process id (hello).
-        measurement: `core.diagnosis.measurement.measure` (hello).
         models: ids of the loaded checkpoints (hello).
         start_s: seconds from the start of the process until it listened (hello).
         rss_mb: resident memory in MiB (hello).
@@ -122,12 +129,12 @@ class Reply:
     """
 
     code: Code
+    measurement: str = ""
     sealed: bytes = field(default=b"", repr=False)
     query_id: str = ""
     query: bytes = field(default=b"", repr=False)
     stages_ms: dict[str, float] = field(default_factory=dict)
     pid: int = 0
-    measurement: str = ""
     models: tuple[str, ...] = ()
     start_s: float = 0.0
     rss_mb: float = 0.0

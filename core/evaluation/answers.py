@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from core.diagnosis.bundle import ServingModel
+from core.diagnosis.bundle import ModelManifest, ServingModel
 from core.diagnosis.heatmap import overlay_png
 from core.diagnosis.predictor import Prediction, Predictor
 from core.errors import DatasetRefused, ImageBroken, ImageRefused, ImageTooLarge, ImageTypeRefused
@@ -16,6 +16,7 @@ from core.evaluation.colour_baseline import colours
 from core.imaging.datasets import Record
 from core.imaging.decode import Pixels, decode_upload
 from core.imaging.quality import check_quality
+from core.learning.metrics import Judged
 from core.studies import STUDIES
 
 Progress = Callable[[int, int], None]
@@ -59,7 +60,7 @@ def answers(
         try:
             data = _bytes(root, record.path)
             started = time.perf_counter()
-            pixels = _decoded(data)
+            pixels = decoded(data)
             prediction = predictor.predict(pixels)
             overlay_png(prediction.heat_map)
         except (DatasetRefused, ImageBroken, ImageTooLarge, ImageTypeRefused) as error:
@@ -78,6 +79,22 @@ def answers(
     return given, rejected
 
 
+def thinned(records: Sequence[Record], most: int) -> list[Record]:
+    """Return every n-th record, so that at most `most` remain; all for 0."""
+    return list(records[:: max(1, -(-len(records) // most))]) if most else list(records)
+
+
+def judged_of(given: Sequence[Answer], manifest: ModelManifest) -> Judged:
+    """Return answers as values to be counted."""
+    return Judged(
+        labels=np.array([answer.record.label_index for answer in given]),
+        predicted=np.array([answer.prediction.label_index for answer in given]),
+        probabilities=np.array([answer.prediction.probabilities for answer in given]),
+        alarming=np.array([answer.prediction.positive_probability >= manifest.alarm_threshold for answer in given]),
+        patients=tuple(answer.record.patient for answer in given),
+    )
+
+
 def read_pixels(folder: Path, record: Record) -> Pixels:
     """Return the decoded image of a record.
 
@@ -85,10 +102,15 @@ def read_pixels(folder: Path, record: Record) -> Pixels:
         DatasetRefused: the file is outside the folder or cannot be read.
         ImageBroken, ImageTooLarge, ImageTypeRefused: it is no image that can be decoded.
     """
-    return _decoded(_bytes(folder.resolve(), record.path))
+    return decoded(_bytes(folder.resolve(), record.path))
 
 
-def _decoded(data: bytes) -> Pixels:
+def decoded(data: bytes) -> Pixels:
+    """Return the pixels of an image file.
+
+    Raises:
+        ImageBroken, ImageTooLarge, ImageTypeRefused: it is no image that can be decoded.
+    """
     return decode_upload(data, max_bytes=MAX_IMAGE_BYTES, max_pixels=MAX_IMAGE_PIXELS).pixels
 
 

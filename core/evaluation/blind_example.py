@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from federated.aggregation.blind.fixed_point import Encoding
-from federated.aggregation.blind.seeds import adds, group_mask_key, mask_info, own_mask_key
+from federated.aggregation.blind.seeds import adds, between, group_mask_key, mask_info, own_mask_key
 from federated.aggregation.blind.statements import Label
 from federated.aggregation.blind.unreduced import UnreducedSum
 from federated.messages import Header
@@ -88,7 +88,11 @@ def blind_example(values: Sequence[tuple[str, float]]) -> BlindExample:
         words = np.empty(COPIES, encoding.dtype)
         encoding.quantise(np.full(COPIES, value), 1.0, words)
         word = int(words[0])
-        pairs = {other: keys[name].agree(keys[other].public, info=info) for other in names if other != name}
+        pairs = {
+            other: keys[name].agree(keys[other].public, info=between(info, name, other))
+            for other in names
+            if other != name
+        }
         plus = [seed for other, seed in pairs.items() if adds(name, other)]
         minus = [seed for other, seed in pairs.items() if not adds(name, other)]
         apply_masks(words, plus=[*plus, group], minus=minus)

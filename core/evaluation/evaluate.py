@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from core.diagnosis.bundle import ModelManifest, ServingModel
 from core.diagnosis.predictor import Outcome
 from core.errors import DatasetRefused, ImageBroken, ImageTooLarge, ImageTypeRefused
-from core.evaluation.answers import Answer, Progress, answers, read_pixels
+from core.evaluation.answers import Answer, Progress, answers, judged_of, read_pixels, thinned
 from core.evaluation.colour_baseline import colours, judged_by_colour
 from core.imaging.datasets import Part, Record, read_index
 from core.learning.conformal import Coverage, coverage_of
 from core.learning.metric_sums import PSEUDO_PATIENT_CELLS
-from core.learning.metrics import Figure, Judged, area, confusion_matrix, false_alarm_rate, figures
+from core.learning.metrics import Figure, areas_by_modality, confusion_matrix, false_alarm_rate, figures
 from core.studies import STUDIES, Study
 
 PSEUDO_PATIENTS = 10_000
@@ -70,6 +70,7 @@ def evaluate(
     *,
     patients: Sequence[str] | None = None,
     colour_patients: Sequence[str] = (),
+    most: int = 0,
     progress: Progress = lambda _done, _total: None,
 ) -> Evaluation:
     """Judge every image of a folder.
@@ -79,6 +80,7 @@ def evaluate(
         folder: holds ``index.csv`` and images.
         patients: only these patients; None takes all.
         colour_patients: other patients of the folder, on whom the colour baseline is fitted; none leaves it out.
+        most: judge every n-th image, so that no more than these remain; 0 judges all.
         progress: called with (done, total) after each image.
 
     Raises:
@@ -87,20 +89,14 @@ def evaluate(
     """
     study = STUDIES[model.manifest.study]
     everything = read_index(folder, study)
-    records = everything if patients is None else _of_patients(everything, patients)
+    records = thinned(everything if patients is None else _of_patients(everything, patients), most)
     if not records:
         raise DatasetRefused("none of the patients of the split is in the index")
     if set(colour_patients) & {record.patient for record in records}:
         raise ValueError("the colour baseline must not be fitted on patients that are judged")
     given, rejected = answers(model, folder, records, progress)
     manifest = model.manifest
-    judged = Judged(
-        labels=np.array([answer.record.label_index for answer in given]),
-        predicted=np.array([answer.prediction.label_index for answer in given]),
-        probabilities=np.array([answer.prediction.probabilities for answer in given]),
-        alarming=np.array([answer.prediction.positive_probability >= manifest.alarm_threshold for answer in given]),
-        patients=tuple(answer.record.patient for answer in given),
-    )
+    judged = judged_of(given, manifest)
     sets = np.zeros(judged.probabilities.shape, bool)
     for row, answer in zip(sets, given, strict=True):
         row[list(answer.prediction.prediction_set)] = True
@@ -123,7 +119,12 @@ def evaluate(
         rejected=rejected,
         gate_refused=sum(bool(answer.refused) for answer in given) / len(given),
         coverage=coverage_of(sets, judged.labels),
-        by_modality=_by_modality(given, positive),
+        by_modality=areas_by_modality(
+            np.array([answer.prediction.positive_probability for answer in given]),
+            positive,
+            judged.patients,
+            [answer.record.modality for answer in given],
+        ),
         baseline=_baseline(given, folder, _of_patients(everything, colour_patients), study),
     )
 
@@ -131,19 +132,6 @@ def evaluate(
 def _of_patients(records: Sequence[Record], patients: Sequence[str]) -> list[Record]:
     chosen = set(patients)
     return [record for record in records if record.patient in chosen]
-
-
-def _by_modality(given: Sequence[Answer], positive: NDArray[np.bool_]) -> dict[str, Figure]:
-    """Return the areas for the modalities that have images of both sides."""
-    modality = np.array([answer.record.modality for answer in given])
-    scores = np.array([answer.prediction.positive_probability for answer in given])
-    patients = np.array([answer.record.patient for answer in given])
-    areas = {}
-    for name in np.unique(modality):
-        own = modality == name
-        if 0 < positive[own].sum() < own.sum():
-            areas[str(name)] = area(scores[own], positive[own], patients[own].tolist())
-    return areas
 
 
 def _baseline(given: Sequence[Answer], folder: Path, fitted_on: Sequence[Record], study: Study) -> dict[str, Figure]:

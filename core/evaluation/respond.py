@@ -6,30 +6,25 @@ enclave's answer with its heat map, verification, and the signed audit entries o
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 from sqlmodel import select
 
-from core.diagnosis.bundle import ServingModel
-from core.diagnosis.checkpoint_file import load_checkpoint
+from core.diagnosis.checkpoint_file import read_file
 from core.errors import HemaSealError, ImageRefused, InvalidInput
-from core.services import setup
-from core.services.app import Actor, App
+from core.evaluation.throwaway import SHIPPED_MODEL, serving_installation
+from core.services.app import App
 from core.services.cases import submit
-from core.services.models import install
 from core.services.sessions import actor_of
-from core.settings import ROOT, Mode, Settings
-from db.engine import read_scope, session_scope
+from db.engine import read_scope
 from db.models import CaseStatus, Hospital, User
 
-SHIPPED_MODEL = ROOT / "models" / "leukemia.model"
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
 PLACE = "Stockholm, Sweden"
-_ROUNDS = 4  # bcrypt; nobody signs in
-_UPLOADS = 10**6  # one patient sends them all
 Progress = Callable[[int, int], None]
 
 
@@ -96,58 +91,83 @@ def respond(
         raise InvalidInput(f"{images} holds no images")
     rng = np.random.default_rng(seed)
     order = [files[i] for i in rng.permutation(len(files))]
-    with tempfile.TemporaryDirectory(prefix="hemaseal-respond-") as folder:
-        settings = Settings(
-            data_dir=Path(folder) / "var",
-            database_url=database_url,
-            mode=Mode.DEMO,
-            master_key=None,
-            uploads_per_hour=_UPLOADS,
+    with (
+        tempfile.TemporaryDirectory(prefix="hemaseal-respond-") as folder,
+        serving_installation(Path(folder) / "var", database_url=database_url, checkpoint=checkpoint) as app,
+    ):
+        return _measure(app, read_file(checkpoint).study, order, n, progress)
+
+
+class Uploader:
+    """A patient who sends pictures to the service of a throw-away installation, one after the other."""
+
+    def __init__(self, app: App, study: str) -> None:
+        """Take the demo's patient and all hospitals."""
+        self._app, self._study = app, study
+        with read_scope(app.engine) as session:
+            self._patient = actor_of(app, session.exec(select(User).where(User.username == "demo-patient")).one())
+            self.hospitals = session.exec(select(Hospital.id).order_by(Hospital.slug)).all()
+
+    def upload(self, data: bytes, *, preferred: str | None = None) -> tuple[float, dict[str, float]]:
+        """Send one picture and return milliseconds until its result is stored, whole and by stage.
+
+        Raises:
+            ImageRefused: the gate refuses it.
+            HemaSealError: no enclave answered.
+        """
+        started = time.perf_counter()
+        case = submit(
+            self._app,
+            self._patient,
+            files=[data],
+            study=self._study,
+            place=PLACE,
+            preferred=preferred,
+            allow_fallback=preferred is None,
         )
-        setup.run(settings, demo_contents=False, rounds=_ROUNDS)
-        app = App.start(settings)
-        try:
-            _serve(app, load_checkpoint(checkpoint, settings=settings, at=app.clock.now()))
-            return _measure(app, order, n, progress)
-        finally:
-            app.supervisor.stop_all()
-            app.engine.dispose()
+        took = (time.perf_counter() - started) * 1e3
+        if case.status is CaseStatus.WAITING:
+            raise HemaSealError("no enclave answered")
+        return took, dict(case.stages_ms)
+
+    def start_enclaves(self, files: Iterator[bytes]) -> tuple[list[float], int]:
+        """Send one picture to each hospital, which starts its enclave; return milliseconds, and pictures refused."""
+        cold: list[float] = []
+        refused = 0
+        for data in files:
+            try:
+                cold.append(self.upload(data, preferred=self.hospitals[len(cold)])[0])
+            except ImageRefused:
+                refused += 1
+            if len(cold) == len(self.hospitals):
+                break
+        return cold, refused
 
 
-def _serve(app: App, model: ServingModel) -> None:
-    with session_scope(app.engine) as session:
-        install(app, session, model)
-
-
-def _measure(app: App, files: list[Path], n: int, progress: Progress) -> ResponseTimes:
-    with read_scope(app.engine) as session:
-        patient = actor_of(app, session.exec(select(User).where(User.username == "demo-patient")).one())
-        hospitals = session.exec(select(Hospital.id).order_by(Hospital.slug)).all()
-    cold: list[float] = []
+def _measure(app: App, study: str, files: list[Path], n: int, progress: Progress) -> ResponseTimes:
+    uploader, refused_in_row = Uploader(app, study), 0
+    contents = (path.read_bytes() for path in cycle(files))
+    cold, refused = uploader.start_enclaves(islice(contents, len(files)))
+    if len(cold) < len(uploader.hospitals):
+        raise InvalidInput("the gate refuses these images")
     totals: list[float] = []
     stages: list[dict[str, float]] = []
-    refused = position = 0
     while len(totals) < n:
-        if refused > len(files):
-            raise InvalidInput("the gate refuses these images")
-        data = files[position % len(files)].read_bytes()
-        position += 1
-        warm = len(cold) >= len(hospitals)
         try:
-            took, inside = _upload(app, patient, data, preferred=None if warm else hospitals[len(cold)])
+            took, inside = uploader.upload(next(contents))
         except ImageRefused:
-            refused += 1
+            refused, refused_in_row = refused + 1, refused_in_row + 1
+            if refused_in_row > len(files):
+                raise InvalidInput("the gate refuses these images") from None
             continue
-        if not warm:  # the first upload at each hospital starts its enclave
-            cold.append(took)
-            continue
+        refused_in_row = 0
         totals.append(took)
         stages.append(inside)
         progress(len(totals), n)
     names = sorted({name for inside in stages for name in inside} - {"total"})
     return ResponseTimes(
-        **asdict(_quantiles(totals)),
-        stages={name: _quantiles([inside.get(name, 0.0) for inside in stages]) for name in names},
+        **asdict(quantiles(totals)),
+        stages={name: quantiles([inside.get(name, 0.0) for inside in stages]) for name in names},
         cold_ms=round(cold[0], 2),
         n=len(totals),
         refused=refused,
@@ -155,17 +175,7 @@ def _measure(app: App, files: list[Path], n: int, progress: Progress) -> Respons
     )
 
 
-def _upload(app: App, patient: Actor, data: bytes, *, preferred: str | None) -> tuple[float, dict[str, float]]:
-    started = time.perf_counter()
-    case = submit(
-        app, patient, files=[data], study="leukemia", place=PLACE, preferred=preferred, allow_fallback=preferred is None
-    )
-    took = (time.perf_counter() - started) * 1e3
-    if case.status is CaseStatus.WAITING:
-        raise HemaSealError("no enclave answered")
-    return took, dict(case.stages_ms)
-
-
-def _quantiles(values: list[float]) -> Quantiles:
+def quantiles(values: Sequence[float]) -> Quantiles:
+    """Return median and 95th percentile of milliseconds, rounded to a hundredth."""
     middle, high = np.percentile(values, [50, 95])
     return Quantiles(round(float(middle), 2), round(float(high), 2))

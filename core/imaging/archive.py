@@ -16,7 +16,7 @@ from security.certificates import Certificate, Trust
 from security.context import Context, Purpose
 from security.errors import SealBroken
 from security.identity import Identity
-from security.sealing import open_sealed, seal
+from security.sealing import handed_over, open_sealed, renewed, seal
 
 FORMAT = "hemaseal-dataset-2"
 HEADER_LENGTH = 8
@@ -94,7 +94,7 @@ def seal_dataset(archive: Archive, *, sender: Identity, recipient: Certificate, 
         study: whose images these are.
         dataset_id: id of its row; a file that is put under another id does not open.
     """
-    context = _context(sender.party, study, dataset_id)
+    context = dataset_context(sender.party, study, dataset_id)
     return seal(encode_archive(archive, study), sender=sender, recipients=[recipient], context=context)
 
 
@@ -106,14 +106,56 @@ def open_dataset(
     Raises:
         DatasetRefused: sealed for another party, study or id, changed, or not a data set of this version.
     """
-    context = _context(sender, study, dataset_id)
+    context = dataset_context(sender, study, dataset_id)
     try:
-        data = open_sealed(sealed, recipient=node, trust=trust, context=context, sender=sender, at=at)
+        stored = trust.for_stored()
+        data = open_sealed(sealed, recipient=node, trust=stored, context=context, sender=sender, at=at)
     except SealBroken:
         raise DatasetRefused("the sealed file does not open: it was changed or is not for this node") from None
     return decode_archive(data, study)
 
 
-def _context(sender: str, study: Study, dataset_id: str) -> Context:
+def rewrap_dataset(
+    sealed: bytes,
+    *,
+    node: Identity,
+    sealed_under: Trust,
+    trust: Trust,
+    study: Study,
+    dataset_id: str,
+    at: datetime,
+    sender: str = "app",
+) -> bytes:
+    """Return a data set for the keys that its node has now; the node vouches to itself that it opened it before.
+
+    Args:
+        sealed: what `seal_dataset` made, or this function.
+        node: the hospital's training party, its former keys included.
+        sealed_under: root and revocation list by which it holds so far.
+        trust: root and list in force, by which the node's own certificate holds.
+        study: whose images these are.
+        dataset_id: id of its row.
+        at: now.
+        sender: who imported it.
+
+    Raises:
+        SealBroken: it does not open for this node.
+        CertificateRefused: the node's own certificate does not hold.
+    """
+    context, recipients = dataset_context(sender, study, dataset_id), [node.sealing_certificate]
+    block = handed_over(
+        sealed,
+        holder=node,
+        recipients=recipients,
+        trust=sealed_under.for_stored(),
+        new_trust=trust,
+        context=context,
+        sender=sender,
+        at=at,
+    )
+    return renewed(sealed, block, signer=node, recipients=recipients, context=context)
+
+
+def dataset_context(sender: str, study: Study, dataset_id: str) -> Context:
     """Return what a sealed data set is bound to."""
     return Context(purpose=Purpose.DATASET, study=study.name, sender=sender, object_id=dataset_id)

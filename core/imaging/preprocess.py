@@ -47,15 +47,18 @@ def preprocess(pixels: Pixels, size: int, options: Preprocessing = DEFAULT) -> P
     return np.ascontiguousarray(square)
 
 
-def normalise(batch: Pixels) -> NDArray[np.float32]:
+def normalise(batch: Pixels, options: Preprocessing = DEFAULT) -> NDArray[np.float32]:
     """Stretch each image to [0, 1] over all its pixels and channels (second paper, equation 1).
 
     Args:
         batch: uint8[n, s, s, 3].
+        options: without `minmax`, values are divided by 255 instead.
 
     Returns:
         float32[n, s, s, 3]; an image of one single value becomes zeros.
     """
+    if not options.minmax:
+        return batch.astype(np.float32) / np.float32(255)
     low = batch.min(axis=(1, 2, 3), keepdims=True).astype(np.float32)
     span = batch.max(axis=(1, 2, 3), keepdims=True).astype(np.float32) - low
     scale = np.divide(np.float32(1), span, out=np.zeros_like(span), where=span > 0)

@@ -37,6 +37,8 @@ class Changes:
         stain: relative change of the amount of each stain (optical density), 0 for pictures without stain.
         lamp: relative change of each colour channel's light.
         contrast: change of the exponent of the grey scale (gamma), to either side, in natural logarithm.
+        camera: how much of each colour channel's optical density is mixed into each other one, to either side: two
+            cameras' filters let through different colours.
         sharp: share of the images that are moved by quarter turns (where all rotations are allowed) and mirrors only,
             so that their pixels stay what they were: interpolation smooths, and serving does not interpolate.
     """
@@ -49,20 +51,31 @@ class Changes:
     stain: float = 0.0
     lamp: float = 0.0
     contrast: float = 0.0
+    camera: float = 0.0
     sharp: float = 0.5
 
 
 _CELL = Changes(
-    degrees=180, zoom=0.30, shift=0.05, flips_across=True, flips_down=True, stain=0.35, lamp=0.12, contrast=0.20
+    degrees=180,
+    zoom=0.30,
+    shift=0.05,
+    flips_across=True,
+    flips_down=True,
+    stain=0.35,
+    lamp=0.15,
+    contrast=0.25,
+    camera=0.10,
 )
 """Wide, since the next laboratory stains, lights and frames otherwise."""
-_FIELD = replace(_CELL, zoom=0.12, stain=0.15, lamp=0.06, contrast=0.10)
+_FIELD = replace(_CELL, zoom=0.12, stain=0.15, lamp=0.06, contrast=0.10, camera=0.0)
 """Narrower: in a field as a whole the stain is half of what there is to see."""
 CHANGES = {
     Subject.CELL: _CELL,
     Subject.FIELD: _FIELD,
     # Labels of the scans here do not depend on the side of the body; up and down stay what they are.
-    Subject.SCAN: Changes(degrees=8, zoom=0.08, shift=0.04, flips_across=True, flips_down=False, contrast=0.20),
+    Subject.SCAN: Changes(
+        degrees=15, zoom=0.20, shift=0.07, flips_across=True, flips_down=False, contrast=0.30, sharp=0.25
+    ),
 }
 
 
@@ -101,13 +114,15 @@ def restain(images: Images, changes: Changes, rng: np.random.Generator) -> Image
     """Return a copy of uint8 [n, s, s, 3] with other amounts of stain and another lamp.
 
     In optical density, light that passes two stains is a sum (Beer and Lambert), so a change of the stains' amounts
-    is a matrix, one of the lamp an offset, and one of the exposure curve a factor.
+    is a matrix, so is (nearly) one of the camera's filters; one of the lamp is an offset, and one of the exposure
+    curve a factor.
     """
     n = len(images)
     gains = 1 + rng.uniform(-changes.stain, changes.stain, (n, 3))
     lamps = np.log1p(rng.uniform(-changes.lamp, changes.lamp, (n, 3)))
     exponents = np.exp(rng.uniform(-changes.contrast, changes.contrast, n))
-    mixing = _TO_STAINS @ (gains[:, :, None] * _TO_RGB) * exponents[:, None, None]
+    crosstalk = rng.uniform(-changes.camera, changes.camera, (n, 3, 3)) * (1 - np.eye(3))
+    mixing = _TO_STAINS @ (gains[:, :, None] * _TO_RGB) @ (np.eye(3) + crosstalk) * exponents[:, None, None]
     matrices = np.concatenate([mixing.transpose(0, 2, 1), lamps[:, :, None]], 2).astype(np.float32)
     out = np.empty_like(images)
     for image, matrix, restained in zip(images, matrices, out, strict=True):

@@ -13,12 +13,13 @@ import numpy as np
 from core.errors import CheckpointRefused
 from core.learning import architectures
 from core.learning.backend import load_keras
-from core.learning.orientations import ORIENTATIONS
+from core.learning.orientations import WAYS
 from core.learning.weights import Weights, check_weights, rounded_to_half
 from core.studies import Study
 
 TOLERANCE = 1e-4
 _OUTPUTS = ("logits", "cam", "features")
+_QUARTERS = 4
 
 
 def export_backbone(weights: Weights, architecture: str, study: Study) -> bytes:
@@ -85,35 +86,36 @@ def _serve(weights: Weights, architecture: str, study: Study) -> Callable[[Any],
         outputs, _state = model.stateless_call(constants, [], maps, training=False)
         return tuple(outputs)
 
+    ways = WAYS[study.orientations]
+
     def serve(image: Any) -> dict[str, Any]:
-        if study.orientations == ORIENTATIONS:
-            logits, cam, features = answer(tf.concat(_orientations(image), 0))
-            turned_back = tf.concat(_orientations_undone(tf.split(cam, ORIENTATIONS)), 0)
-            outputs = tuple(tf.reduce_mean(part, 0, keepdims=True) for part in (logits, turned_back, features))
-        else:
-            outputs = answer(image)
+        outputs = answer(tf.concat([_turned(image, way) for way in ways], 0))
+        if len(ways) > 1:
+            logits, cam, features = outputs
+            turned_back = [_turned_back(one, way) for one, way in zip(tf.split(cam, len(ways)), ways, strict=True)]
+            averaged = (logits, tf.concat(turned_back, 0), features)
+            outputs = tuple(tf.reduce_mean(part, 0, keepdims=True) for part in averaged)
         return dict(zip(_OUTPUTS, outputs, strict=True))
 
     return serve
 
 
-def _orientations(image: Any) -> list[Any]:
-    """The eight orientations of [1, s, s, c], in the order of `core.learning.orientations.turn`."""
-    turned = [_quarter(image, quarters) for quarters in range(4)]
-    return [*turned, *(_mirrored(one) for one in turned)]
+def _turned(image: Any, way: int) -> Any:
+    """[1, s, s, c] in an orientation, as `core.learning.orientations.turn`."""
+    turned = _quarter(image, way)
+    return _mirrored(turned) if way >= _QUARTERS else turned
 
 
-def _orientations_undone(maps: list[Any]) -> list[Any]:
-    """The reverse, of eight maps [1, h, h, c]."""
-    straight = [*maps[:4], *(_mirrored(one) for one in maps[4:])]
-    return [_quarter(one, -quarters) for one, quarters in zip(straight, [*range(4), *range(4)], strict=True)]
+def _turned_back(turned: Any, way: int) -> Any:
+    """The reverse."""
+    return _quarter(_mirrored(turned) if way >= _QUARTERS else turned, -way)
 
 
 def _quarter(x: Any, quarters: int) -> Any:
     """As `numpy.rot90` in the plane of axes 1 and 2, with operations that LiteRT knows."""
     import tensorflow as tf  # noqa: PLC0415
 
-    match quarters % 4:
+    match quarters % _QUARTERS:
         case 1:
             return tf.reverse(tf.transpose(x, (0, 2, 1, 3)), [1])
         case 2:

@@ -7,16 +7,17 @@ out once and kept as float16, by the hash of the picture.
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.imaging.preprocess import normalise
+from core.imaging.preprocess import DEFAULT, normalise
 from core.learning.architectures import Trunk
-from core.learning.augment import augmented, recolour
+from core.learning.augment import CHANGES, augmented, recolour
 from core.learning.training_options import TrainingOptions
-from core.studies.study import Subject
+from core.learning.trunk_runner import runner
+from core.studies import Preprocessing, Subject
 
 Images = NDArray[np.uint8]
 Maps = tuple[NDArray[np.float16], ...]
@@ -49,52 +50,67 @@ class Inputs(Protocol):
         ...
 
 
-def training_batch(images: Images, rng: np.random.Generator, *, augment: bool, subject: Subject) -> NDArray[np.float32]:
+def training_batch(
+    images: Images, rng: np.random.Generator, *, augment: bool, subject: Subject, preprocessing: Preprocessing = DEFAULT
+) -> NDArray[np.float32]:
     """Return images, uint8 [n, s, s, 3], as a network sees them in training: float32 in 0..1, changed if asked."""
-    return recolour(normalise(augmented(images, subject, rng)), rng) if augment else normalise(images)
+    if not augment:
+        return normalise(images, preprocessing)
+    return recolour(normalise(augmented(images, subject, rng), preprocessing), rng)
 
 
 class PictureInputs:
     """Pictures straight to the network, changed anew in every step."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, preprocessing: Preprocessing = DEFAULT) -> None:
         self._subject = subject
+        self._preprocessing = preprocessing
 
     def plain(self, images: Images) -> Batch:
         """See `Inputs.plain`."""
-        return [normalise(images)]
+        return [normalise(images, self._preprocessing)]
 
     def drawing(self, images: Images, options: TrainingOptions) -> Draw:
         """See `Inputs.drawing`."""
-        return _PictureDraw(images, subject=self._subject, augment=options.augment)
+        return _PictureDraw(images, self._subject, self._preprocessing, augment=options.augment)
 
 
 class _PictureDraw:
-    def __init__(self, images: Images, *, subject: Subject, augment: bool) -> None:
-        self._images, self._subject, self._augment = images, subject, augment
+    def __init__(self, images: Images, subject: Subject, preprocessing: Preprocessing, *, augment: bool) -> None:
+        self._images, self._subject, self._preprocessing, self._augment = images, subject, preprocessing, augment
 
     def batch(self, chosen: NDArray[np.integer], rng: np.random.Generator) -> Batch:
-        return [training_batch(self._images[chosen], rng, augment=self._augment, subject=self._subject)]
+        batch = training_batch(
+            self._images[chosen],
+            rng,
+            augment=self._augment,
+            subject=self._subject,
+            preprocessing=self._preprocessing,
+        )
+        return [batch]
 
 
 class TrunkInputs:
     """The maps of a frozen trunk, of each picture and of fixed changed copies of it."""
 
-    def __init__(self, trunk: Trunk, subject: Subject, input_size: int, *, jit: bool) -> None:
+    def __init__(
+        self, trunk: Trunk, subject: Subject, input_size: int, *, jit: bool, preprocessing: Preprocessing = DEFAULT
+    ) -> None:
         """Build the trunk.
 
         Args:
             trunk: what to build.
             subject: decides how copies are changed.
             input_size: side of the pictures in pixels.
-            jit: compile it with XLA.
+            jit: compile it with XLA, where Keras runs it.
+            preprocessing: how pictures come to 0..1.
 
         Raises:
             CheckpointRefused: the trunk's file is missing or changed.
         """
         self._subject = subject
-        self._model: Any = trunk.build(input_size)
-        self._model.compile(jit_compile=jit)
+        self._preprocessing = preprocessing
+        self._runner = runner(trunk, input_size, jit=jit)
         self._kept: OrderedDict[tuple[bytes, int], Maps] = OrderedDict()
         self._kept_bytes = 0
 
@@ -104,7 +120,8 @@ class TrunkInputs:
 
     def drawing(self, images: Images, options: TrainingOptions) -> Draw:
         """See `Inputs.drawing`."""
-        return _TrunkDraw(self.maps(images, copies=options.copies if options.augment else 1))
+        mirror = options.augment and CHANGES[self._subject].flips_across
+        return _TrunkDraw(self.maps(images, copies=options.copies if options.augment else 1), mirror=mirror)
 
     def maps(self, images: Images, *, copies: int) -> list[list[Maps]]:
         """Return for each picture the maps of its copies; copy 0 is the picture itself.
@@ -132,10 +149,7 @@ class TrunkInputs:
         return augmented(image[None], self._subject, np.random.default_rng([seed, copy]))[0]
 
     def _run(self, pictures: Images) -> list[Maps]:
-        full = np.resize(pictures, (TRUNK_BATCH, *pictures.shape[1:]))
-        given = self._model.predict_on_batch(normalise(full))
-        given = given if isinstance(given, list) else [given]
-        halves = [np.asarray(value).astype(np.float16) for value in given]
+        halves = [maps.astype(np.float16) for maps in self._runner(normalise(pictures, self._preprocessing))]
         return [tuple(value[i].copy() for value in halves) for i in range(len(pictures))]
 
     def _keep(self, key: tuple[bytes, int], maps: Maps) -> None:
@@ -151,12 +165,23 @@ class TrunkInputs:
 
 
 class _TrunkDraw:
-    def __init__(self, maps: list[list[Maps]]) -> None:
-        self._maps = maps
+    """Draws a copy of each picture; with `mirror`, half of their maps are mirrored, as if the pictures had been.
+
+    That is not quite the map of the mirrored picture, since each halving of a trunk looks to the right, but it costs
+    nothing and doubles the copies.
+    """
+
+    def __init__(self, maps: list[list[Maps]], *, mirror: bool) -> None:
+        self._maps, self._mirror = maps, mirror
 
     def batch(self, chosen: NDArray[np.integer], rng: np.random.Generator) -> Batch:
         copies = rng.integers(0, len(self._maps[0]), len(chosen))
-        return _stacked([self._maps[image][copy] for image, copy in zip(chosen, copies, strict=True)])
+        batch = _stacked([self._maps[image][copy] for image, copy in zip(chosen, copies, strict=True)])
+        if self._mirror:
+            mirrored = rng.random(len(chosen)) < 1 / 2
+            for maps in batch:
+                maps[mirrored] = maps[mirrored, :, ::-1]
+        return batch
 
 
 def _stacked(maps: Sequence[Maps]) -> Batch:

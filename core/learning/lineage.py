@@ -13,11 +13,11 @@ from functools import partial
 from itertools import pairwise
 
 from core.errors import CheckpointRefused
-from core.learning.orders import survivors_needed
+from core.learning.orders import AUTHORITY, survivors_needed
 from security.certificates import Trust
 from security.context import Context, Purpose
 from security.encoding import decode, encode
-from security.errors import SecurityError
+from security.errors import SecurityError, SignatureBroken
 from security.identity import Identity
 from security.signing import Joint, sign, verify
 
@@ -29,6 +29,7 @@ COMMITTEE, COMMITTEE_SIGNERS = 40, 29
 """... above that a committee of so many, of which so many must sign the same (`federated.aggregation.blind.graph`)."""
 BLIND = "blind"
 _MAX_SIGNERS = 256
+_VOUCHED = "vouched"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +69,24 @@ class Lineage:
 
 
 def sha256_of_lineage(signed: bytes) -> str:
-    """Return the name of a link: SHA-256 (hex) of the signed bytes."""
-    return hashlib.sha256(signed).hexdigest()
+    """Return the name of a link: SHA-256 (hex) of what members signed; who vouches for it changes nothing."""
+    return hashlib.sha256(_vouched(signed)[0]).hexdigest()
+
+
+def vouch_for(signed: bytes, *, study: str, weights_sha256: str, authority: Identity) -> bytes:
+    """Return a lineage with the authority's word that it has verified it: read so even after its signers are revoked.
+
+    The caller has read it (`read_lineage`), and for a blind run held it against the run's order. An earlier word is
+    replaced.
+    """
+    original = _vouched(signed)[0]
+    word = sign(hashlib.sha256(original).digest(), signer=authority, context=_vouch_context(study, weights_sha256))
+    return encode([_VOUCHED, original, word])
+
+
+def is_vouched_for(signed: bytes) -> bool:
+    """Whether a lineage carries the authority's word, as it claims; `read_lineage` proves it."""
+    return _vouched(signed)[1] is not None
 
 
 def sign_lineage(lineage: Lineage, *, signer: Identity) -> bytes:
@@ -141,15 +158,20 @@ def read_lineage(signed: bytes, *, study: str, weights_sha256: str, trust: Trust
         signed: what `sign_lineage` or `join_lineages` made.
         study: the study's code.
         weights_sha256: expected hash of the weights.
-        trust: the authority's root and newest revocation list.
+        trust: the authority's root and newest revocation list; of a stored one ask `Trust.for_stored`.
         at: now.
 
     Raises:
         CheckpointRefused: changed, of other weights or another study, or not signed by parties that may.
     """
-    joint = _joint(signed)
+    joint, (original, word) = _joint(signed), _vouched(signed)
     try:
-        joint.verify(trust=trust, context=partial(_context, study, weights_sha256), at=at)
+        if word is None:
+            joint.verify(trust=trust, context=partial(_context, study, weights_sha256), at=at)
+        else:
+            context = _vouch_context(study, weights_sha256)
+            if verify(word, trust=trust, context=context, party=AUTHORITY, at=at) != hashlib.sha256(original).digest():
+                raise SignatureBroken
         lineage = _parsed(joint.payload)
     except (SecurityError, ValueError, TypeError, KeyError) as error:
         raise CheckpointRefused("the signature of the model's lineage does not hold") from error
@@ -175,7 +197,10 @@ def verify_lineage(
 
 
 def _parsed(payload: bytes) -> Lineage:
-    values = json.loads(payload)
+    try:
+        values = json.loads(payload)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     return Lineage(**{**values, "members": tuple(values["members"])})
 
 
@@ -192,6 +217,7 @@ def _may_sign(lineage: Lineage, parties: Sequence[str]) -> bool:
 
 def _joint(signed: bytes) -> Joint:
     """Read a lineage: one envelope, several put together, or, as they were joined before, a list of envelopes."""
+    signed = _vouched(signed)[0]
     try:
         parts = decode(signed)
     except ValueError:
@@ -205,6 +231,21 @@ def _joint(signed: bytes) -> Joint:
     except (SecurityError, TypeError):
         pass
     raise CheckpointRefused("its lineage cannot be read")
+
+
+def _vouched(signed: bytes) -> tuple[bytes, bytes | None]:
+    """Return a lineage as it was signed, and the authority's word for it, if it carries one."""
+    try:
+        match decode(signed):
+            case [mark, bytes(original), bytes(word)] if mark == _VOUCHED:
+                return original, word
+    except ValueError:
+        pass
+    return signed, None
+
+
+def _vouch_context(study: str, weights_sha256: str) -> Context:
+    return Context(purpose=Purpose.LINEAGE, study=study, sender=AUTHORITY, object_id=f"vouched/{weights_sha256}")
 
 
 def _signature(party: object, certificate: object, signature: object) -> tuple[str, bytes, bytes]:

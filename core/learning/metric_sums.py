@@ -41,6 +41,7 @@ from core.learning.class_scores import (
 )
 from core.learning.conformal import set_bounds
 from core.studies import Study
+from core.studies.study import Threshold
 
 Vector = NDArray[np.float64]
 
@@ -149,9 +150,9 @@ def summarise(vector: Vector, study: Study) -> Summary:
     """Turn (added) sums into figures and into the decision rule of a model.
 
     The rule: temperatures with the least cross-entropy; threshold with the highest balanced accuracy (middle of the
-    flat top, see `PLATEAU`); the widest band around the threshold that holds at most `uncertain_share` of the
-    images and stays within `uncertain_odds`, both of the study's policy; the alarm with the lowest detectable share
-    (see `_alarm`); prediction sets of the policy's coverage.
+    flat top, see `PLATEAU`) or, where the study's policy says so, at even odds; the widest band around the threshold
+    that holds at most `uncertain_share` of the images and stays within `uncertain_odds`, both of the policy too; the
+    alarm with the lowest detectable share (see `_alarm`); prediction sets of the policy's coverage.
 
     Raises:
         ValueError: the vector has another length than this study's, holds values that sums cannot have, or no image.
@@ -167,7 +168,9 @@ def summarise(vector: Vector, study: Study) -> Summary:
     aucs = [area(by_class[c]) for c in range(classes)]
     temperature = float(TEMPERATURES[int(np.argmin(nll))])
     of_positive, offset = (temperature, 0.0) if classes == 2 else _platt(positive)  # noqa: PLR2004  two classes
-    at, sensitivity, specificity = _threshold(positive)
+    even = study.policy.threshold is Threshold.EVEN
+    wanted = int(np.abs(calibrated(EDGES, of_positive, offset) - 0.5).argmin()) if even else None
+    at, sensitivity, specificity = _threshold(positive, wanted)
     reach = round(math.log(study.policy.uncertain_odds) * of_positive / WIDTH)
     low, high = _band(positive.sum(axis=0), at, reach, study.policy.uncertain_share)
     alarm_at, alarm, false_alarm = _alarm(positive, at, study.policy.false_alarm_bound)
@@ -273,8 +276,11 @@ def _platt(positive: Vector) -> tuple[float, float]:
     return float(TEMPERATURES[best]), float(low[best])
 
 
-def _threshold(positive: Vector) -> tuple[int, float, float]:
-    """Index of the bin edge that is the threshold, and sensitivity and specificity there."""
+def _threshold(positive: Vector, wanted: int | None) -> tuple[int, float, float]:
+    """Index of the bin edge that is the threshold, and sensitivity and specificity there.
+
+    It is the one that is wanted or, for None, the middle of those with the highest balanced accuracy.
+    """
     negatives, positives = positive.sum(axis=1)
     specificity = (
         np.concatenate([[0.0], np.cumsum(positive[0])]) / negatives if negatives else np.full(BINS + 1, np.nan)
@@ -282,7 +288,9 @@ def _threshold(positive: Vector) -> tuple[int, float, float]:
     sensitivity = (
         1 - np.concatenate([[0.0], np.cumsum(positive[1])]) / positives if positives else np.full(BINS + 1, np.nan)
     )
-    if not negatives or not positives:
+    if wanted is not None:
+        at = wanted
+    elif not negatives or not positives:
         at = BINS // 2
     else:
         balanced = (sensitivity + specificity) / 2

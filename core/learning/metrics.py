@@ -52,7 +52,17 @@ class Judged:
 def figures(
     judged: Judged, study: Study, *, alarm_rate: float, replicates: int = REPLICATES, seed: int = SEED
 ) -> dict[str, Figure]:
-    """Return every figure with its interval.
+    """Return every figure with its interval; arguments and errors as in `replicated`."""
+    values = replicated(judged, study, alarm_rate=alarm_rate, replicates=replicates, seed=seed)
+    return {name: figure_of(value) for name, value in values.items()}
+
+
+def replicated(
+    judged: Judged, study: Study, *, alarm_rate: float, replicates: int = REPLICATES, seed: int = SEED
+) -> dict[str, Floats]:
+    """Return every figure of the data (row 0) and of each bootstrap replicate, float64 [replicates + 1].
+
+    Answers to the same images with the same seed are resampled alike, row by row, so that they can be paired.
 
     Args:
         judged: at least one image.
@@ -69,24 +79,45 @@ def figures(
     if count == 0 or judged.predicted.shape != (count,) or judged.probabilities.shape != (count, classes):
         raise ValueError(f"expected n >= 1 labels, predictions and probabilities [n, {classes}]")
     group, weights = _replicates(judged.patients, replicates, seed)
-    values = {
+    return {
         **_from_confusion(_confusions(judged, group, weights, classes), study),
         "auc": _aucs(judged, group, weights, classes),
         "detection_rate": _detection(judged, group, weights, study, alarm_rate),
         "ece": _calibration(judged, group, weights),
     }
-    return {name: _figure(value) for name, value in values.items()}
+
+
+def figure_of(values: Floats) -> Figure:
+    """Return the figure whose first value is of the data and whose others are replicates; some may be `nan`."""
+    replicates = values[1:][np.isfinite(values[1:])]
+    if not math.isfinite(values[0]) or len(replicates) == 0:
+        return Figure(float(values[0]), math.nan, math.nan)
+    low, high = np.percentile(replicates, PERCENTILES)
+    return Figure(float(values[0]), float(low), float(high))
 
 
 def share(held: NDArray[np.bool_], patients: Sequence[str], *, replicates: int = REPLICATES) -> Figure:
     """Return the share of images, bool [n >= 1], for which something holds, with its interval over patients."""
     group, weights = _replicates(patients, replicates, SEED)
-    return _figure(_ratio(weights @ np.bincount(group, held), weights @ np.bincount(group)))
+    return figure_of(_ratio(weights @ np.bincount(group, held), weights @ np.bincount(group)))
 
 
 def area(scores: Floats, inside: NDArray[np.bool_], patients: Sequence[str], *, replicates: int = REPLICATES) -> Figure:
     """Return the area under the ROC curve of scores [n] for bool [n], with its interval over patients."""
-    return _figure(_auc(scores, inside, *_replicates(patients, replicates, SEED)))
+    return figure_of(_auc(scores, inside, *_replicates(patients, replicates, SEED)))
+
+
+def areas_by_modality(
+    scores: Floats, inside: NDArray[np.bool_], patients: Sequence[str], modalities: Sequence[str]
+) -> dict[str, Figure]:
+    """Return `area` within each modality that has images inside and outside; one modality name per image."""
+    of_image, names = np.array(modalities), np.array(patients)
+    areas = {}
+    for modality in np.unique(of_image):
+        own = of_image == modality
+        if 0 < inside[own].sum() < own.sum():
+            areas[str(modality)] = area(scores[own], inside[own], names[own].tolist())
+    return areas
 
 
 def confusion_matrix(judged: Judged, classes: int) -> NDArray[np.int64]:
@@ -123,15 +154,6 @@ def _replicates(patients: Sequence[str], replicates: int, seed: int) -> tuple[ND
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=replicates)
     return group, np.concatenate([np.ones((1, len(names))), drawn.astype(np.float64)])
-
-
-def _figure(values: Floats) -> Figure:
-    """The first value is of the data, the others are replicates."""
-    replicates = values[1:][np.isfinite(values[1:])]
-    if not math.isfinite(values[0]) or len(replicates) == 0:
-        return Figure(float(values[0]), math.nan, math.nan)
-    low, high = np.percentile(replicates, PERCENTILES)
-    return Figure(float(values[0]), float(low), float(high))
 
 
 def _confusions(judged: Judged, group: NDArray[np.int64], weights: Floats, classes: int) -> Floats:

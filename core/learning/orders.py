@@ -231,6 +231,15 @@ class RunOptions:
         members = (replace(member, certificate=named.get(member.party, member.certificate)) for member in self.members)
         return replace(self, members=tuple(members))
 
+    def last_round(self, round_number: int) -> int:
+        """Return the round whose model may be exported, asked for that of `round_number`: a patient run may end early.
+
+        With patience the coordinator, which alone has the figures of all rounds, says when; so it could end a run
+        earlier than they ask for, as it can by withholding messages.
+        """
+        patience = self.round_rules.patience
+        return round_number if patience and patience <= round_number < self.rounds else self.rounds
+
     def member(self, party: str) -> Member:
         """Return one member.
 

@@ -1,7 +1,8 @@
 """The eight orientations of a square picture: four quarter turns, and the same mirrored. A smear has no top.
 
-A study may ask for the mean answer over them (`Study.orientations`); training figures and the exported network then do
-the same, so that thresholds fit. The first orientation is the picture as it is.
+A study may ask for the mean answer over all of them, or over the picture and its mirror image (`Study.orientations`);
+training figures and the exported network then do the same, so that thresholds fit. The first orientation is the
+picture as it is.
 """
 
 from typing import TypeVar
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 
 Value = TypeVar("Value", bound=np.generic)
 
-ORIENTATIONS = 8
 _QUARTERS = 4
+WAYS = {1: (0,), 2: (0, _QUARTERS), 8: tuple(range(2 * _QUARTERS))}
+"""By how many orientations a study asks for: which of them (`turn`)."""
 
 
 def turn(images: NDArray[Value], way: int) -> NDArray[Value]:

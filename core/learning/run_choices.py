@@ -5,6 +5,7 @@ act: `federated.aggregation` combines and applies, `core.learning` trains.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,7 +13,10 @@ from core.errors import RunRefused
 
 MAX_SERVER_RATE = 10.0
 MAX_DEADLINE_S = 86_400.0
+ANSWER_S = 600.0
+"""Seconds that the parties have for a step without work on images; far more than any such step takes."""
 MAX_TRIES = 10
+MAX_PATIENCE = 100
 
 
 class CombiningRule(StrEnum):
@@ -155,15 +159,17 @@ class RoundRules:
 
     Attributes:
         participation: share of the members that a round asks, drawn anew for each round.
-        deadline_s: seconds that a member has for its training; 0 for no limit.
+        deadline_s: seconds that a member has for its training; 0 for a day.
         tries: attempts that a round gets.
         on_failure: what happens to the run when all of them failed.
+        patience: rounds without a lower global validation loss after which the run ends early; 0 for never.
     """
 
     participation: float = 1.0
     deadline_s: float = 0.0
     tries: int = 1
     on_failure: OnFailure = OnFailure.FAIL
+    patience: int = 0
 
     def __post_init__(self) -> None:
         """Refuse rules that no round can follow.
@@ -175,6 +181,23 @@ class RoundRules:
         limits = 0 <= self.deadline_s <= MAX_DEADLINE_S and 1 <= self.tries <= MAX_TRIES
         if not (0 < self.participation <= 1 and limits):
             raise RunRefused(f"participation must be in (0, 1], the deadline at most a day, tries 1 to {MAX_TRIES}")
+        if not 0 <= self.patience <= MAX_PATIENCE:
+            raise RunRefused(f"patience must be 0 to {MAX_PATIENCE} rounds")
+
+    def levelled_off(self, losses: Sequence[float]) -> bool:
+        """Tell from the global validation losses of all rounds, oldest first, whether the run has stopped learning.
+
+        A loss that is no number is not lower than any; before the first number there is nothing to compare with.
+        """
+        lowest, since = math.inf, 0
+        for loss in losses:
+            lowest, since = (loss, 0) if loss < lowest else (lowest, since + (lowest < math.inf))
+        return 0 < self.patience <= since
+
+    @property
+    def working_s(self) -> float:
+        """Seconds for a step that works on images or the network but does not train: evaluation, export."""
+        return max(self.deadline_s, ANSWER_S) if self.deadline_s else 0.0
 
 
 MAX_CLIP = 64.0

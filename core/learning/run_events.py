@@ -36,6 +36,7 @@ class FailureCode(StrEnum):
     """Why a member's answer is missing or was not used. A failure is data: the round goes on without it."""
 
     DROPPED_OUT = "dropped-out"
+    LEFT = "left"
     STOPPED = "stopped"
     CRASHED = "crashed"
     MEMBER_REFUSED = "member-refused"
@@ -69,6 +70,7 @@ class FailureCode(StrEnum):
 
 _TEXTS = {
     FailureCode.DROPPED_OUT: "did not answer",
+    FailureCode.LEFT: "has left the run, as its hospital decided",
     FailureCode.STOPPED: "was asked to stop",
     FailureCode.CRASHED: "failed inside; its own log says why",
     FailureCode.MEMBER_REFUSED: "its certificate is revoked, expired or not for this",

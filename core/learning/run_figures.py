@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from core.learning.run_events import EventKind, FailureCode
 
 TASKS = ("training_s", "evaluation_s", "cryptography_s", "other_s")
+WAITING = "waiting_s"
 
 
 class RunEntry(NamedTuple):
@@ -61,12 +62,16 @@ class Failure:
         step: at which step.
         code: why.
         refused_by: who refused what it sent; empty when it did not answer.
+        attempt: at which attempt of the round, from 1.
+        at: when it was noted.
     """
 
     party: str
     step: str
     code: FailureCode
     refused_by: str = ""
+    attempt: int = 0
+    at: datetime | None = None
 
 
 @dataclass
@@ -87,6 +92,11 @@ class RoundFigures:
         failures: in order.
         progress: party -> (steps done, steps in all) of the training under way.
         answers: what came back in the attempt at hand, in order.
+        began_at: when the attempt at hand, or the export, began.
+        ended_at: when it ended; None while it is under way.
+        heard: party -> when it last gave a sign in the attempt at hand: an answer, or progress of its training.
+        elapsed_s: seconds on the clock of all attempts that have ended, and of the export: of an attempt that a lost
+            worker left open, up to the last sign of anybody.
     """
 
     round: int
@@ -102,6 +112,19 @@ class RoundFigures:
     failures: list[Failure] = field(default_factory=list)
     progress: dict[str, tuple[int, int]] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
+    began_at: datetime | None = None
+    ended_at: datetime | None = None
+    heard: dict[str, datetime] = field(default_factory=dict)
+    elapsed_s: float = 0.0
+
+    def split_of(self, party: str) -> dict[str, float]:
+        """Return where the clock's seconds went at one party: its tasks, and `WAITING` for what remains.
+
+        It waits for others, for the coordinator and for messages to arrive. Where parties take turns on one machine,
+        what one of them works is the others' waiting.
+        """
+        own = self.by_party.get(party, dict.fromkeys(TASKS, 0.0))
+        return {**own, WAITING: max(0.0, self.elapsed_s - sum(own.values()))}
 
     @property
     def answered(self) -> dict[str, str]:
@@ -129,13 +152,39 @@ def totals_of(rounds: Iterable[RoundFigures]) -> dict[str, float]:
     return total
 
 
-def _started(figures: RoundFigures, _entry: RunEntry) -> None:
+def _started(figures: RoundFigures, entry: RunEntry) -> None:
+    _begin(figures, entry)
     figures.attempts += 1
     figures.progress.clear()
     figures.answers.clear()
+    figures.heard.clear()
+
+
+def _begin(figures: RoundFigures, entry: RunEntry) -> None:
+    """Start the clock; what an attempt without an end took counts up to the last sign of anybody."""
+    if figures.ended_at is None and figures.began_at is not None:
+        _stop(figures, max(figures.heard.values(), default=figures.began_at))
+    figures.began_at, figures.ended_at = entry.at, None
+
+
+def _end(figures: RoundFigures, entry: RunEntry) -> None:
+    if entry.at is not None:
+        _stop(figures, entry.at)
+
+
+def _stop(figures: RoundFigures, at: datetime) -> None:
+    if figures.began_at is not None and figures.ended_at is None:
+        figures.elapsed_s += max(0.0, (at - figures.began_at).total_seconds())
+    figures.ended_at = at
+
+
+def _hear(figures: RoundFigures, entry: RunEntry) -> None:
+    if entry.at is not None:
+        figures.heard[entry.party] = entry.at
 
 
 def _progress(figures: RoundFigures, entry: RunEntry) -> None:
+    _hear(figures, entry)
     figures.progress[entry.party] = (int(entry.payload["done"]), int(entry.payload["total"]))
 
 
@@ -146,13 +195,21 @@ def _answered(figures: RoundFigures, entry: RunEntry) -> None:
         Answer(entry.party, str(payload["step"]), int(payload.get("bytes_in", 0)), entry.at, int(attached), str(sha256))
     )
     figures.progress.pop(entry.party, None)
+    _hear(figures, entry)
     _weigh(figures, entry)
 
 
 def _failed(figures: RoundFigures, entry: RunEntry) -> None:
     payload = entry.payload
     figures.failures.append(
-        Failure(entry.party, str(payload["step"]), FailureCode(payload["code"]), str(payload.get("refused_by", "")))
+        Failure(
+            party=entry.party,
+            step=str(payload["step"]),
+            code=FailureCode(payload["code"]),
+            refused_by=str(payload.get("refused_by", "")),
+            attempt=figures.attempts,
+            at=entry.at,
+        )
     )
     figures.progress.pop(entry.party, None)
     _weigh(figures, entry)
@@ -162,6 +219,12 @@ def _finished(figures: RoundFigures, entry: RunEntry) -> None:
     figures.finished = True
     figures.metrics = {name: float(value) for name, value in entry.payload["metrics"].items()}
     figures.members = tuple(entry.payload["members"])
+    _end(figures, entry)
+    _weigh(figures, entry)
+
+
+def _exported(figures: RoundFigures, entry: RunEntry) -> None:
+    _end(figures, entry)
     _weigh(figures, entry)
 
 
@@ -183,6 +246,8 @@ _COUNTED = {
     EventKind.PROGRESS: _progress,
     EventKind.ANSWERED: _answered,
     EventKind.FAILED: _failed,
+    EventKind.ATTEMPT_ABANDONED: _end,
     EventKind.ROUND_FINISHED: _finished,
-    EventKind.RUN_FINISHED: _weigh,
+    EventKind.EXPORT_STARTED: _begin,
+    EventKind.RUN_FINISHED: _exported,
 }

@@ -22,7 +22,7 @@ from core.learning.batches import RunningMean, ahead, batches
 from core.learning.fedprox import proximal_adamw
 from core.learning.inputs import Inputs, PictureInputs, TrunkInputs
 from core.learning.metric_sums import Vector, length_of, sums_of
-from core.learning.orientations import turn
+from core.learning.orientations import WAYS, turn
 from core.learning.training_options import MAX_PROXIMAL, TrainingOptions, learning_rate
 from core.learning.weights import Weights, check_weights, rounded_to_half
 from core.studies import Study
@@ -110,9 +110,11 @@ class Trainer:
         self._logits = keras.Model(self._model.inputs, self._model.outputs[0], name=f"{architecture}-logits")
         self._logits.compile(jit_compile=self._jit)
         self._inputs: Inputs = (
-            TrunkInputs(entry.trunk, study.subject, study.input_size, jit=jit and on_jax)
+            TrunkInputs(
+                entry.trunk, study.subject, study.input_size, jit=jit and on_jax, preprocessing=study.preprocessing
+            )
             if entry.trunk
-            else PictureInputs(study.subject)
+            else PictureInputs(study.subject, study.preprocessing)
         )
         self._solvers: dict[tuple[float, bool, bool], tuple[Any, Any]] = {}
         self._names = [variable.path for variable in self._model.weights]
@@ -238,12 +240,12 @@ class Trainer:
             CheckpointRefused: `weights` are of another architecture or not finite.
         """
         self._load(rounded_to_half(weights) if self._half else weights)
-        turns = self.study.orientations
+        ways = WAYS[self.study.orientations]
         parts = [np.zeros((0, len(self.study.classes)), np.float32)]
         for start in range(0, len(images), EVALUATION_BATCH):
             piece = images[start : start + EVALUATION_BATCH]
             full = np.resize(piece, (EVALUATION_BATCH, *piece.shape[1:]))
-            turned = [self._logits.predict_on_batch(self._inputs.plain(turn(full, way))) for way in range(turns)]
+            turned = [self._logits.predict_on_batch(self._inputs.plain(turn(full, way))) for way in ways]
             parts.append(np.mean(turned, axis=0)[: len(piece)])
         return np.concatenate(parts)
 

@@ -22,6 +22,7 @@ Weights = dict[str, Array]
 _ORDER_KEY = "hemaseal.order"
 _HEADER_LENGTH = 8
 _MAX_HEADER = 1 << 20
+_NUMBERS = (np.dtype(np.float32), np.dtype(np.float16))
 
 
 def shapes_of(weights: Weights) -> dict[str, tuple[int, ...]]:
@@ -46,9 +47,13 @@ def rounded_to_half(weights: Weights) -> Weights:
     return {name: array.astype(np.float16).astype(np.float32) for name, array in weights.items()}
 
 
-def encode_weights(weights: Weights, metadata: Mapping[str, str]) -> bytes:
-    """Return the weights and `metadata` in the safetensors format; keys must not start with ``hemaseal.``."""
-    return encode_arrays({name: np.asarray(array, np.float32) for name, array in weights.items()}, metadata)
+def encode_weights(weights: Weights, metadata: Mapping[str, str], *, half: bool = False) -> bytes:
+    """Return the weights and `metadata` in the safetensors format; keys must not start with ``hemaseal.``.
+
+    With `half` they are kept as float16, in half the bytes: whoever decodes them has what `rounded_to_half` returns.
+    """
+    kept = np.float16 if half else np.float32
+    return encode_arrays({name: np.asarray(array, kept) for name, array in weights.items()}, metadata)
 
 
 def encode_arrays(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
@@ -65,15 +70,15 @@ def decode_weights(data: bytes) -> tuple[Weights, dict[str, str]]:
     """Read what `encode_weights` wrote.
 
     Returns:
-        The weights, in their order, and the metadata.
+        The weights, float32 in their order, and the metadata.
 
     Raises:
         CheckpointRefused: the bytes are damaged or hold something else.
     """
     arrays, metadata = decode_arrays(data)
-    if any(array.dtype != np.float32 for array in arrays.values()):
+    if any(array.dtype not in _NUMBERS for array in arrays.values()):
         raise CheckpointRefused("the weights are not what their header says")
-    return arrays, metadata
+    return {name: array.astype(np.float32, copy=False) for name, array in arrays.items()}, metadata
 
 
 def decode_arrays(data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:

@@ -26,24 +26,43 @@ _TOGETHER = timedelta(hours=1)
 _CLOCKS = timedelta(hours=1)  # by how much the clocks of the processes that write the log may differ
 _REFUSED = "refused."
 _HOSPITALS = {"case.submit": ("hospital",), "case.refer": ("from", "to")}  # which details are ids of hospitals
-_LISTS = frozenset({"worklist.read", "message.list", "slot.list", "appointment.list"})
-_ON_ACCOUNT = frozenset({"account.active"})  # what else is written of an account is its own owner's act, or set-up
+_LISTS = frozenset({"worklist.read", "message.list", "slot.list", "appointment.list", "referral.list"})
+_ON_ACCOUNT = frozenset(  # what else is written of it: the owner's own acts, set-up
+    {"account.active", "account.find", "account.sessions", "account.unlock", "mail.send", "presentation.book"}
+)
 WORDS: Mapping[str, str] = {
     "image.view": "Looked at your picture",
     "result.read": "Read the result of your picture",
     "review.read": "Read what doctors have signed about your picture",
     "review.sign": "Signed an assessment of your picture",
+    "report.read": "Made a report (PDF) on your picture",
+    "report.fhir": "Took your result out in the format of hospital systems (FHIR)",
+    "review.second-ask": "Asked another doctor for a second opinion about your picture",
+    "review.second-read": "Read the second opinions about your picture",
+    "review.second-sign": "Signed a second opinion about your picture",
     "message.read": "Read your messages",
     "message.send": "Wrote to you",
     "case.answer": "Examined your picture by program",
     "case.retry": "Had your picture examined again",
+    "case.history": "Looked at the list of your other pictures at the hospital",
     "case.refer": "Referred your picture to another hospital",
+    "referral.ask": "Asked you whether another hospital may look at your picture",
+    "referral.take-back": "Took back the question whether another hospital may look at your picture",
+    "referral.read": "Read what you were asked about another hospital, and your answer",
     "account.active": "Closed your account, or opened it again",
+    "account.find": "Looked up your account by its user name, without seeing what is in it",
+    "account.sessions": "Signed you out in all browsers",
+    "account.unlock": "Let you sign in again before a pause after wrong passwords was over",
     "appointment.book": "Booked an appointment for you",
     "appointment.change": "Moved your appointment",
     "appointment.cancel": "Cancelled your appointment",
+    "appointment.read": "Looked when your appointment is",
     "appointment.calendar": "Saved your appointment in a calendar",
+    "mail.send": "Sent you an e-mail that something is new",
+    "presentation.book": "Acted in your name, as the demo patient, in a presentation",
+    "presentation.cancel": "Cancelled your appointment, as the demo patient, in a presentation",
     "worklist.read": "Looked through the hospital's list of pictures, which yours may have been in",
+    "referral.list": "Looked through the hospital's list of referrals, which yours may have been in",
     "message.list": "Looked through the hospital's list of messages, which yours may have been in",
     "slot.list": "Looked at the own calendar, which your appointment may have been in",
     "appointment.list": "Looked at the own appointments, which yours may have been among",
@@ -55,7 +74,10 @@ _TRIED: Mapping[str, str] = {
     "message.read": "Tried to read your messages, and was not let",
 }
 TRIED = "Tried something with your data, and was not let"
-FAILED = "Could not examine your picture"
+FAILED: Mapping[str, str] = {
+    "case.answer": "Could not examine your picture",
+    "mail.send": "Could not send you an e-mail, and gave up",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,8 +229,8 @@ def words_for(entry: Entry) -> str:
     """Return what an entry says, in words for a patient."""
     if entry.outcome == audit.Outcome.REFUSED:
         return _TRIED.get(entry.action.removeprefix(_REFUSED), TRIED)
-    if entry.outcome == audit.Outcome.FAILED and entry.action == "case.answer":
-        return FAILED
+    if entry.outcome == audit.Outcome.FAILED:
+        return FAILED.get(entry.action, OTHER)
     return WORDS.get(entry.action, OTHER)
 
 

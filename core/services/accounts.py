@@ -2,10 +2,9 @@
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, col, select
+from sqlmodel import Session, select
 
 from core.errors import InvalidInput, NotFound, RegistrationRefused
 from core.services import audit
@@ -40,20 +39,18 @@ from core.services.sessions import (
 )
 from core.services.vault import make_key, note_key, profile_key
 from db.engine import session_scope
-from db.models import Hospital, Role, User
+from db.models import PatientKey, Role, User
 from db.types import new_id
 from security.passwords import ROUNDS
 
 __all__ = [
     "CONSENT_TEXTS",
     "CONSENT_VERSION",
-    "AccountView",
     "ConsentPurpose",
     "ConsentView",
     "Profile",
     "Role",
     "SessionView",
-    "accounts",
     "change_password",
     "change_profile",
     "check_password",
@@ -76,29 +73,6 @@ DEMO_PREFIX = "demo-"
 _USERNAME = re.compile(r"[a-z0-9][a-z0-9._-]{2,39}")
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}")
 _MAX_NAME = 80
-
-
-@dataclass(frozen=True)
-class AccountView:
-    """A staff account as the authority sees it; patients are not listed.
-
-    Attributes:
-        user_id: id of the account.
-        username: the name they sign in with.
-        role: doctor, hospital or authority.
-        hospital: name of the hospital, or "".
-        is_active: whether the account may sign in.
-        is_demo: whether set-up made it for the demo.
-        second_factor: whether an authenticator is set up.
-    """
-
-    user_id: str
-    username: str
-    role: Role
-    hospital: str
-    is_active: bool
-    is_demo: bool
-    second_factor: bool
 
 
 def register_patient(
@@ -186,45 +160,28 @@ def set_active(app: App, actor: Actor, user_id: str, *, active: bool) -> None:
     Raises:
         NotAuthorised: only the authority does this.
         NotFound: there is no such account.
-        InvalidInput: it is one's own.
+        InvalidInput: it is one's own, the last open one of the authority, or a patient's who had everything erased.
         RecordDamaged: the account was changed from outside.
     """
     with session_scope(app.engine) as session:
         authorise(app, session, actor, Action.MANAGE_ACCOUNTS, Relation.ANY, object_id=user_id)
         if user_id == actor.user_id:
             raise InvalidInput("another authority account must do this to yours")
+        officers = select(User).where(User.role == Role.AUTHORITY).order_by(User.id).with_for_update()
+        locked = session.exec(officers.execution_options(populate_existing=True)).all()
+        others = [row.id for row in locked if row.is_active and row.id != user_id]
         user = session.get(User, user_id, with_for_update=True)
         if user is None:
             raise NotFound
+        if user.role is Role.AUTHORITY and not active and not others:  # two that close each other at the same time
+            raise InvalidInput("this is the last open account of the authority: open another one first")
+        key = session.get(PatientKey, user_id)
+        if active and key is not None and key.erasing_at is not None:
+            raise InvalidInput("this patient had everything erased: the account stays closed")
         change(app, user, is_active=active)
         if not active:
             end_sessions(app, session, user_id)
         audit.append(app, session, actor, "account.active", object_id=user_id, details={"active": active})
-
-
-def accounts(app: App, actor: Actor) -> list[AccountView]:
-    """Return the accounts of all who are not patients, by role and name.
-
-    Raises:
-        NotAuthorised: only the authority sees them.
-    """
-    with session_scope(app.engine) as session:
-        authorise(app, session, actor, Action.LIST_ACCOUNTS, Relation.ANY)
-        hospitals = {row.id: row.name for row in session.exec(select(Hospital)).all()}
-        users = session.exec(select(User).where(col(User.role) != Role.PATIENT)).all()
-    views = [
-        AccountView(
-            user_id=user.id,
-            username=user.username,
-            role=user.role,
-            hospital=hospitals.get(user.hospital_id or "", ""),
-            is_active=user.is_active,
-            is_demo=user.is_demo,
-            second_factor=user.second_factor,
-        )
-        for user in users
-    ]
-    return sorted(views, key=lambda view: (view.role, view.username))
 
 
 def profile(app: App, actor: Actor) -> Profile:

@@ -10,12 +10,14 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from core.diagnosis.approvals import Approvals
 from core.diagnosis.client import EnclaveAnswer, EnclaveClient, SealedModel
+from core.diagnosis.measurement import measure_with_model
 from core.diagnosis.result import Box, DiagnosisResult
 from core.diagnosis.wire import crops_context, image_context, result_context, view_context
-from core.errors import CheckpointRefused, EnclaveUnavailable, RecordDamaged
+from core.errors import CheckpointRefused, EnclaveUnavailable, MeasurementRefused, RecordDamaged
 from core.learning.orders import serving_party, slug_of
-from core.services import encrypted_keyholder
+from core.services import approvals, encrypted_keyholder
 from core.services.app import App
 from core.services.candidates import ServedModel
 from core.services.models import model_in_service
@@ -72,6 +74,7 @@ def ask(app: App, question: Question) -> list[Answer]:
     Raises:
         EnclaveUnavailable: no answer, twice.
         MemberRefused: the enclave's certificate does not hold.
+        MeasurementRefused: it runs, or its result names, what the authority has not approved.
         NoModel, CheckpointRefused: the model cannot be used, or is not the one that answered.
         RecordDamaged: an image or a result does not open.
         ImageBroken: an image cannot be read.
@@ -79,7 +82,7 @@ def ask(app: App, question: Question) -> list[Answer]:
     """
     study, images = question.study, len(question.sealed_images)
     hidden = study.inference is Inference.ENCRYPTED_HEAD
-    client, trust = _client(app, question.slug)
+    client, trust, approved = _client(app, question.slug)
     answers = []
     for number, sealed_image in enumerate(question.sealed_images):
         diagnose = partial(
@@ -95,15 +98,24 @@ def ask(app: App, question: Question) -> list[Answer]:
         try:
             answer = diagnose(client)
         except EnclaveUnavailable:
-            client, trust = _client(app, question.slug)
+            client, trust, approved = _client(app, question.slug)
             answer = diagnose(client)
         which = ImageOfCase(case_id=question.case_id, study=study, number=number, images=images)
         result = open_result(app, trust, answer.sealed, which=which, slug=question.slug, at=app.clock.now())
         stated = (result.checkpoint_id, result.weights_sha256)
         if stated != (question.model.checkpoint_id, question.model.weights_sha256):
             raise CheckpointRefused("another model answered than the one in service")
+        _check_measurement(result, approved, question.model)
         answers.append(Answer(sealed=answer.sealed, result=result, stages_ms=answer.stages_ms))
     return answers
+
+
+def _check_measurement(result: DiagnosisResult, approved: Approvals, model: ServedModel) -> None:
+    """Hold what a new result states against the approval that it names and the model that was promoted."""
+    named = [one for one in approved.approved if one.number == result.approval]
+    stated = {measure_with_model(one.measurement.sha256, model.litert_sha256) for one in named}
+    if not named or (model.litert_sha256 and result.measurement not in stated):
+        raise MeasurementRefused("the result does not name an approved measurement")
 
 
 def _through_keyholder(
@@ -154,10 +166,11 @@ def view(app: App, *, which: ImageOfCase, slug: str, sealed_image: bytes) -> byt
     Raises:
         EnclaveUnavailable: no answer.
         MemberRefused: the enclave's certificate does not hold.
+        MeasurementRefused: the enclave runs what the authority has not approved.
         RecordDamaged: the image does not open, or was not for this hospital.
         ImageBroken: the image cannot be read.
     """
-    client, trust = _client(app, slug)
+    client, trust, _ = _client(app, slug)
     sealed = client.view(sealed_image=sealed_image, **which.names)
     return _opened(app, trust, sealed, view_context(party=client.party, **which.names))
 
@@ -166,9 +179,9 @@ def view_squares(app: App, *, which: ImageOfCase, slug: str, sealed_image: bytes
     """Return squares of a picture beside each other (PNG), cut out by a hospital's enclave for this one viewing.
 
     Raises:
-        EnclaveUnavailable, MemberRefused, RecordDamaged, ImageBroken: as `view`.
+        EnclaveUnavailable, MemberRefused, MeasurementRefused, RecordDamaged, ImageBroken: as `view`.
     """
-    client, trust = _client(app, slug)
+    client, trust, _ = _client(app, slug)
     sealed = client.crops(sealed_image=sealed_image, boxes=tuple(boxes), **which.names)
     return _opened(app, trust, sealed, crops_context(party=client.party, **which.names))
 
@@ -181,10 +194,11 @@ def hand_over(app: App, *, which: ImageOfCase, slug: str, to: Certificate, seale
     Raises:
         EnclaveUnavailable: one of them did not answer.
         MemberRefused: an enclave's certificate does not hold.
+        MeasurementRefused: the enclaves run what the authority has not approved.
         RecordDamaged: the image does not open, or the new enclave cannot open what it was handed.
         ImageBroken: the image cannot be read.
     """
-    client, _ = _client(app, slug)
+    client, _, _ = _client(app, slug)
     block = client.hand_over(sealed_image=sealed_image, to=to, **which.names)
     context = image_context(**which.names)
     try:
@@ -197,9 +211,11 @@ def hand_over(app: App, *, which: ImageOfCase, slug: str, to: Certificate, seale
     return handed
 
 
-def _client(app: App, slug: str) -> tuple[EnclaveClient, Trust]:
-    trust = app.trust()
-    return app.supervisor.ensure(serving_party(slug), identity=app.identity, trust=trust), trust
+def _client(app: App, slug: str) -> tuple[EnclaveClient, Trust, Approvals]:
+    with read_scope(app.engine) as session:
+        trust, approved = app.trust(session), approvals.in_force(app, session)
+    client = app.supervisor.ensure(serving_party(slug), identity=app.identity, trust=trust, approvals=approved)
+    return client, trust, approved
 
 
 def _opened(app: App, trust: Trust, sealed: bytes, context: Context) -> bytes:

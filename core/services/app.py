@@ -15,6 +15,8 @@ from sqlmodel import Session, col, select
 from core.clock import Clock, SystemClock
 from core.errors import MemberRefused, SettingsError
 from core.services.context import APP_PARTY, Actor, KnownHead
+from core.services.rollover_plan import Plan
+from core.services.serving import check_transport
 from core.settings import Mode, Settings
 from db import migrate
 from db.engine import make_engine, read_scope
@@ -35,16 +37,20 @@ __all__ = ["APP_PARTY", "Actor", "App", "check_settings", "load_master_key"]
 
 RECORDS_SECRET = "records"  # noqa: S105 (the name of a file)
 NAMES_SECRET = "sign-in-names"  # noqa: S105
-_CRL_FILE = "newest.crl"
+CRL_FILE = "newest.crl"
 _MIN_DISTINCT_DIGITS = 8
 
 
 def check_settings(settings: Settings) -> None:
-    """Refuse secrets that a production installation must not have.
+    """Refuse secrets and ways of serving that an installation must not have.
 
     Raises:
-        SettingsError: in production the master key is missing, is a key file, or is not random; or TLS is not stated.
+        SettingsError: in production the master key is missing, is a key file, or is not random, or e-mails would go
+            unencrypted; what `core.services.serving.check_transport` refuses; a mail server without a sender's address.
     """
+    check_transport(settings)
+    if settings.mail_host and "@" not in settings.mail_from:
+        raise SettingsError("HEMASEAL_MAIL_FROM must be an address where HEMASEAL_MAIL_HOST is set")
     if settings.mode is not Mode.PRODUCTION:
         return
     if settings.master_key is None:
@@ -53,10 +59,8 @@ def check_settings(settings: Settings) -> None:
         raise SettingsError(f"the demo's key file {settings.master_key_file} must not exist in production")
     if len(set(settings.master_key.get_secret_value().lower())) < _MIN_DISTINCT_DIGITS:
         raise SettingsError("HEMASEAL_MASTER_KEY is not random; make one with: openssl rand -hex 32")
-    if not settings.behind_tls:
-        raise SettingsError(
-            "serve it over TLS only, and say so with HEMASEAL_BEHIND_TLS=true: else sessions can be read"
-        )
+    if settings.mail_host and not settings.mail_starttls:
+        raise SettingsError("HEMASEAL_MAIL_STARTTLS=false is refused in production: e-mails would go unencrypted")
 
 
 def load_master_key(settings: Settings, *, create: bool = False) -> MasterKey:
@@ -103,8 +107,13 @@ class App:
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     @classmethod
-    def start(cls, settings: Settings, *, clock: Clock | None = None) -> Self:
+    def start(cls, settings: Settings, *, clock: Clock | None = None, finishing: bool = False) -> Self:
         """Check the installation and open the app's own parts.
+
+        Args:
+            settings: the installation's.
+            clock: tells the time; the machine's by default.
+            finishing: by whom an exchange of the root that was begun is finished (`core.services.rekey`).
 
         Raises:
             SettingsError: the self-test fails, a setting is unsafe, or the installation has not been set up.
@@ -115,6 +124,9 @@ class App:
         except SelfTestFailed as error:
             raise SettingsError(f"self-test failed: {error}") from error
         check_settings(settings)
+        plan = Plan.read(settings)
+        if plan is not None and plan.new_root and not finishing:
+            raise SettingsError("new keys for the whole federation are on their way; finish with: python -m core rekey")
         master = load_master_key(settings)
         store = KeyStore(settings.keys_dir, APP_PARTY, master)
         try:
@@ -185,7 +197,7 @@ class App:
             except CertificateRefused as error:
                 raise MemberRefused("the stored revocation list is not the authority's") from error
             if offered.crl_number > seen.crl_number:
-                self.store.write(_CRL_FILE, der)
+                self.store.write(CRL_FILE, der)
                 self._seen[0] = offered
             return self._seen[0]
 
@@ -196,7 +208,7 @@ class App:
         Raises:
             SettingsError: the file was changed.
         """
-        file = store.folder / _CRL_FILE
+        file = store.folder / CRL_FILE
         try:
             return Trust(load_root(store), file.read_bytes() if file.exists() else None)
         except CertificateRefused as error:

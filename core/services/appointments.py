@@ -1,10 +1,11 @@
 """Booking, changing and cancelling appointments, by the patient or by a doctor for the patient, and calendar files.
 
-An appointment keeps its id through every change, so that calendars replace what they have. Of two people who book one
-slot at the same moment exactly one gets it: the slot's row is locked, and `live_key` is unique in the database. Locks
-are taken in this order: appointment, slot, patient, audit head.
+An appointment keeps its id through every change, so that calendars replace what they have. Of two people who book the
+last place of a slot at the same moment exactly one gets it: the slot's row is locked, and `live_key` is unique in the
+database. Locks are taken in this order: appointment, doctor, slot, patient, audit head.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,15 +16,28 @@ from core.errors import AppointmentRefused, NotFound, SlotTaken
 from core.services import audit
 from core.services.app import Actor, App
 from core.services.authorise import Action, Relation, authorise
+from core.services.availability import let_go
 from core.services.calendar_file import CalendarEntry, write_calendar
 from core.services.case_access import care_hospital, case_for
 from core.services.context import display_name
 from core.services.genuine import is_genuine
+from core.services.mail_outbox import MailKind, note_mail, tell_doctor
+from core.services.slots import booked_places, engagement, place_key
 from db.engine import session_scope
 from db.models import Appointment, AppointmentStatus, Hospital, Role, Slot, User
 from db.types import new_id
 
-__all__ = ["AppointmentStatus", "AppointmentView", "appointments", "book", "calendar", "cancel", "reschedule"]
+__all__ = [
+    "AppointmentStatus",
+    "AppointmentView",
+    "appointments",
+    "appointments_of",
+    "book",
+    "calendar",
+    "cancel",
+    "of_case",
+    "reschedule",
+]
 
 MAX_LISTED = 200
 
@@ -74,11 +88,12 @@ def book(app: App, actor: Actor, *, case_id: str, slot_id: str) -> AppointmentVi
         with session_scope(app.engine) as session:
             case = case_for(app, session, actor, case_id, Action.BOOK_APPOINTMENT)
             slot = _bookable(app, session, slot_id, hospital_id=care_hospital(case))
+            place = _free_place(session, slot)
             _refuse_overlap(session, case.patient_id, slot)
             row = Appointment(
                 id=new_id(),
                 slot_id=slot.id,
-                live_key=slot.id,
+                live_key=place,
                 patient_id=case.patient_id,
                 case_id=case.id,
                 booked_by=actor.user_id,
@@ -86,6 +101,8 @@ def book(app: App, actor: Actor, *, case_id: str, slot_id: str) -> AppointmentVi
             )
             session.add(row)
             session.flush()
+            note_mail(app, session, row.patient_id, MailKind.APPOINTMENT_BOOKED, appointment=row)
+            _tell(app, session, {slot.doctor_id}, actor)
             audit.append(app, session, actor, "appointment.book", object_id=row.id)
             return _view(app, session, row, slot)
     except IntegrityError as error:
@@ -93,7 +110,7 @@ def book(app: App, actor: Actor, *, case_id: str, slot_id: str) -> AppointmentVi
 
 
 def reschedule(app: App, actor: Actor, appointment_id: str, *, slot_id: str) -> AppointmentView:
-    """Move a booked appointment to another slot of the same hospital; the old slot is free again.
+    """Move a booked appointment to another slot of the same hospital; the old one is free, if it is offered still.
 
     Raises:
         SlotTaken: somebody else has the new slot.
@@ -105,11 +122,16 @@ def reschedule(app: App, actor: Actor, appointment_id: str, *, slot_id: str) -> 
         with session_scope(app.engine) as session:
             row, old, hospital_id = _owned(app, session, actor, appointment_id, Action.CHANGE_APPOINTMENT)
             _refuse_finished(app, row, old)
+            _lock_slots(session, old.id, slot_id)
             slot = _bookable(app, session, slot_id, hospital_id=hospital_id)
+            place = _free_place(session, slot, except_for=row.id)
             _refuse_overlap(session, row.patient_id, slot, except_for=row.id)
-            row.slot_id = row.live_key = slot.id
+            row.slot_id, row.live_key = slot.id, place
             row.sequence += 1
             session.flush()
+            let_go(app, session, old)
+            note_mail(app, session, row.patient_id, MailKind.APPOINTMENT_MOVED, appointment=row)
+            _tell(app, session, {old.doctor_id, slot.doctor_id}, actor)
             audit.append(app, session, actor, "appointment.change", object_id=row.id)
             return _view(app, session, row, slot)
     except IntegrityError as error:
@@ -117,7 +139,7 @@ def reschedule(app: App, actor: Actor, appointment_id: str, *, slot_id: str) -> 
 
 
 def cancel(app: App, actor: Actor, appointment_id: str) -> AppointmentView:
-    """Cancel a booked appointment; the slot is free again.
+    """Cancel a booked appointment; the slot is free again, if the doctor offers it still.
 
     Raises:
         AppointmentRefused: it is cancelled already, or over.
@@ -127,13 +149,24 @@ def cancel(app: App, actor: Actor, appointment_id: str) -> AppointmentView:
     with session_scope(app.engine) as session:
         row, slot, _ = _owned(app, session, actor, appointment_id, Action.CANCEL_APPOINTMENT)
         _refuse_finished(app, row, slot)
+        _lock_slots(session, slot.id)
         row.live_key = None
         row.status = AppointmentStatus.CANCELLED
         row.sequence += 1
-        row.cancelled_at = app.clock.now()
+        row.cancelled_at, row.cancelled_by = app.clock.now(), actor.user_id
         session.flush()
+        let_go(app, session, slot)
+        note_mail(app, session, row.patient_id, MailKind.APPOINTMENT_CANCELLED, appointment=row)
+        _tell(app, session, {slot.doctor_id}, actor)
         audit.append(app, session, actor, "appointment.cancel", object_id=row.id)
         return _view(app, session, row, slot)
+
+
+def _tell(app: App, session: Session, doctor_ids: Collection[str], actor: Actor) -> None:
+    """Note e-mails to the doctors of an appointment, but not to who did it."""
+    for doctor_id in sorted(doctor_ids):
+        if doctor_id != actor.user_id:
+            tell_doctor(app, session, doctor_id, MailKind.SCHEDULE_CHANGED)
 
 
 def appointments(app: App, actor: Actor) -> list[AppointmentView]:
@@ -160,6 +193,40 @@ def appointments(app: App, actor: Actor) -> list[AppointmentView]:
         return [_view(app, session, row, slot) for row, slot in rows]
 
 
+def appointments_of(app: App, session: Session, case_id: str) -> list[AppointmentView]:
+    """Return the appointments about a case, the earliest first. The caller has authorised and audits the reading."""
+    rows = session.exec(
+        select(Appointment, Slot)
+        .join(Slot, col(Slot.id) == col(Appointment.slot_id))
+        .where(Appointment.case_id == case_id)
+        .order_by(col(Slot.starts_at))
+    ).all()
+    return [_view(app, session, row, slot) for row, slot in rows]
+
+
+def of_case(app: App, actor: Actor, case_id: str) -> list[AppointmentView]:
+    """Return the appointments to come that were booked for a case, the next first.
+
+    Raises:
+        NotFound: there is no such case.
+        NotAuthorised: neither the patient nor a doctor of the case's hospital.
+    """
+    with session_scope(app.engine) as session:
+        case = case_for(app, session, actor, case_id, Action.READ_APPOINTMENT)
+        rows = session.exec(
+            select(Appointment, Slot)
+            .join(Slot, col(Slot.id) == col(Appointment.slot_id))
+            .where(
+                Appointment.case_id == case.id,
+                col(Appointment.live_key).is_not(None),
+                col(Slot.starts_at) > app.clock.now(),
+            )
+            .order_by(col(Slot.starts_at))
+        ).all()
+        audit.append(app, session, actor, "appointment.read", object_id=case.id, details={"appointments": len(rows)})
+        return [_view(app, session, row, slot) for row, slot in rows]
+
+
 def calendar(app: App, actor: Actor, appointment_id: str) -> bytes:
     """Return the calendar file of an appointment in its present state.
 
@@ -168,9 +235,14 @@ def calendar(app: App, actor: Actor, appointment_id: str) -> bytes:
         NotAuthorised: it is not this person's.
     """
     with session_scope(app.engine) as session:
-        row, slot, _ = _owned(app, session, actor, appointment_id, Action.READ_APPOINTMENT)
-        view = _view(app, session, row, slot)
+        row, _, _ = _owned(app, session, actor, appointment_id, Action.READ_APPOINTMENT)
         audit.append(app, session, actor, "appointment.calendar", object_id=row.id)
+        return calendar_of(app, session, row)
+
+
+def calendar_of(app: App, session: Session, row: Appointment) -> bytes:
+    """Return the calendar file of an appointment in its present state, for a reader whom the caller has authorised."""
+    view = _view(app, session, row, session.get_one(Slot, row.slot_id))
     return write_calendar(
         CalendarEntry(
             uid=view.id,
@@ -183,6 +255,12 @@ def calendar(app: App, actor: Actor, appointment_id: str) -> bytes:
             stamp=app.clock.now(),
         )
     )
+
+
+def _lock_slots(session: Session, *ids: str) -> None:
+    """Lock slots until the commit, always in one order: a plan that changes meanwhile comes before or after."""
+    for slot_id in sorted(set(ids)):
+        session.get(Slot, slot_id, with_for_update=True, populate_existing=True)
 
 
 def _bookable(app: App, session: Session, slot_id: str, *, hospital_id: str) -> Slot:
@@ -198,21 +276,22 @@ def _bookable(app: App, session: Session, slot_id: str, *, hospital_id: str) -> 
     return slot
 
 
+def _free_place(session: Session, slot: Slot, *, except_for: str = "") -> str:
+    """Return the live key of the first free place of a locked slot.
+
+    Raises:
+        SlotTaken: it is full.
+    """
+    taken = booked_places(session, slot.id, except_for=except_for)
+    if len(taken) >= slot.capacity:
+        raise SlotTaken
+    return next(key for key in (place_key(slot.id, n) for n in range(len(taken) + 1)) if key not in taken)
+
+
 def _refuse_overlap(session: Session, patient_id: str, slot: Slot, *, except_for: str = "") -> None:
     """Refuse a second appointment at a time; the patient's row stays locked, so that two bookings see each other."""
     session.get(User, patient_id, with_for_update=True)
-    other = (
-        select(Appointment.id)
-        .join(Slot, col(Slot.id) == col(Appointment.slot_id))
-        .where(
-            Appointment.patient_id == patient_id,
-            col(Appointment.live_key).is_not(None),
-            col(Appointment.live_key) != slot.id,
-            Appointment.id != except_for,
-            col(Slot.starts_at) < slot.ends_at,
-            col(Slot.ends_at) > slot.starts_at,
-        )
-    )
+    other = engagement(patient_id, slot.starts_at, slot.ends_at, except_for=except_for)
     if session.exec(other).first() is not None:
         raise AppointmentRefused("there is another appointment at that time")
 

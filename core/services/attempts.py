@@ -7,6 +7,7 @@ are counted whether an account exists or not: nothing tells the two apart.
 
 import hashlib
 import hmac
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -74,6 +75,20 @@ def _failures_row(session: Session, mac: str, now: datetime) -> SignInFailures:
     except IntegrityError:
         pass
     return session.get_one(SignInFailures, mac, with_for_update=True, populate_existing=True)
+
+
+def locked_names(app: App, session: Session, names: Iterable[str]) -> dict[str, datetime]:
+    """Return until when each of these names is closed to a guess of any kind; those that are not are left out."""
+    by_mac = {_name_mac(app, name, guess): name for name in names for guess in Guess}
+    closed = select(SignInFailures).where(
+        col(SignInFailures.name_mac).in_(by_mac), col(SignInFailures.locked_until) > app.clock.now()
+    )
+    found: dict[str, datetime] = {}
+    for row in session.exec(closed).all():
+        if row.locked_until is not None:
+            name = by_mac[row.name_mac]
+            found[name] = max(found.get(name, row.locked_until), row.locked_until)
+    return found
 
 
 def forget_failures(app: App, session: Session, name: str, guess: Guess = Guess.PASSWORD) -> None:

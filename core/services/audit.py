@@ -9,6 +9,7 @@ from sqlmodel import Session, col, select
 
 from core.errors import AuditLogBroken
 from core.services.app import Actor, App
+from core.services.audit_kept import keep, last_verified
 from core.services.audit_log import (
     HEAD_SIGNERS,
     Details,
@@ -21,9 +22,8 @@ from core.services.audit_rows import LogView, SignedEnd, begins, concerns, entri
 from core.services.authorise import Action, Relation, authorise
 from db.engine import read_scope, session_scope
 from db.models import AuditEntry
-from security.audit import decode_entry, kept_line
+from security.audit import decode_entry
 from security.audit_export import export_lines
-from security.verify_audit import Anchor, AuditBroken, KeptHeads, read_kept
 
 __all__ = [
     "HEAD_SIGNERS",
@@ -41,7 +41,6 @@ __all__ = [
 ]
 
 _PAGE = 500
-_KEPT_FILE = "audit.kept"
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,11 @@ def list_entries(
     found: list[EntryView] = []
     with read_scope(app.engine) as session:
         authorise(app, session, actor, Action.READ_AUDIT, Relation.ANY)
-        narrowed = [*([begins(action)] if action else []), *([concerns([object_id])] if object_id else [])]
+        narrowed = [
+            *([begins(action)] if action else []),
+            *([col(AuditEntry.actor) == person] if person else []),
+            *([concerns([object_id])] if object_id else []),
+        ]
         for view in _newest_first(session, before, narrowed):
             wanted = (not person or view.actor == person) and (not object_id or view.object_id == object_id)
             if wanted and view.action.startswith(action) and (outcome is None or view.outcome == outcome):
@@ -123,11 +126,11 @@ def verify(app: App, actor: Actor) -> LogView:
     """
     with read_scope(app.engine) as session:
         authorise(app, session, actor, Action.VERIFY_AUDIT, Relation.ANY)
-        end = verified(session, app.trust(session), _last_verified(app))
+        end = verified(session, app.trust(session), last_verified(app))
     with session_scope(app.engine) as session:
         append(app, session, actor, "audit.verify", details={"size": end.head.size})
         after = signed_end(session, app.trust(session))
-    app.store.write(_KEPT_FILE, kept_line(after.envelope))
+    keep(app, after)
     return LogView(end.head.size, end.head.root.hex(), end.signer, end.head.time)
 
 
@@ -142,24 +145,13 @@ def export(app: App, actor: Actor) -> bytes:
     """
     end = end_after(app, actor, "audit.export")
     with read_scope(app.engine) as session:
-        entries = entries_until(session, end.head, _last_verified(app))
+        entries = entries_until(session, end.head, last_verified(app))
         return b"".join(export_lines(entries, head=end.envelope, root=app.root))
 
 
 def root_certificate(app: App) -> bytes:
     """Return the authority's root certificate (PEM), public: who keeps it can verify exports without trusting them."""
     return app.root.pem
-
-
-def _last_verified(app: App) -> KeptHeads:
-    """Return the head up to which the log was verified last, as the app has kept it outside of the database."""
-    file = app.store.folder / _KEPT_FILE
-    try:
-        return KeptHeads(read_kept(file.read_bytes().splitlines(), Anchor(app.root.parsed)))
-    except FileNotFoundError:
-        return KeptHeads()
-    except AuditBroken as error:
-        raise AuditLogBroken(f"{_KEPT_FILE} of the app's key folder is damaged") from error
 
 
 def end_after(

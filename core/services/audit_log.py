@@ -80,7 +80,7 @@ def append(
         AuditLogBroken: the log was changed from outside; the transaction must not be committed.
         ValueError: a detail is not a code.
     """
-    state = _locked_head(session, lambda: app.trust(session), app.audit_head)
+    state = _locked_head(session, lambda: _living(app.trust(session), app.identity), app.audit_head)
     entry = _entry(
         state, app.clock.now(), actor=actor, action=action, object_id=object_id, outcome=outcome, details=details
     )
@@ -102,7 +102,7 @@ def append_signed(
     """Append like `append`, for processes that are not the app: `signer` is one of `HEAD_SIGNERS`."""
     if signer.party not in HEAD_SIGNERS:
         raise ValueError(f"{signer.party} does not sign the audit log")
-    state = _locked_head(session, lambda: trust)
+    state = _locked_head(session, lambda: _living(trust, signer))
     entry = _entry(
         state, clock.now(), actor=actor, action=action, object_id=object_id, outcome=outcome, details=details
     )
@@ -143,6 +143,17 @@ def _locked_head(session: Session, trust: Callable[[], Trust], known: KnownHead 
     return state
 
 
+def _living(trust: Trust, signer: Identity) -> Trust:
+    """Refuse a process whose own certificate was revoked while it ran: what it signs, nobody could verify.
+
+    Raises:
+        AuditLogBroken: it has to be started again, with the keys that it has now.
+    """
+    if trust.is_revoked(signer.signing_certificate.serial):
+        raise AuditLogBroken("this process works with a key that was revoked; start it again")
+    return trust
+
+
 def _entry(
     state: LogState,
     now: datetime,
@@ -152,9 +163,7 @@ def _entry(
     object_id: str,
     outcome: Outcome,
     details: Details | None,
-) -> bytes:
-    if details and "object" in details:
-        raise ValueError("a detail cannot be called object: rows are found by that name")
+) -> Entry:
     return Entry(
         number=state.next_number,
         time=now,
@@ -164,23 +173,35 @@ def _entry(
         object=_code(object_id),
         outcome=outcome.value,
         details={_code(name): _code(value) for name, value in (details or {}).items()},
-    ).encode()
+    )
+
+
+def entry_row(entry: Entry, encoded: bytes, chain_hash: bytes) -> dict[str, Any]:
+    """Return the row of an entry, with what it is found by."""
+    return {
+        "number": entry.number,
+        "entry": encoded,
+        "chain_hash": chain_hash.hex(),
+        "actor": entry.actor,
+        "action": entry.action,
+        "object": entry.object,
+    }
 
 
 def _grow(
     session: Session,
     state: LogState,
-    entry: bytes,
+    entry: Entry,
     *,
     clock: Clock,
     signer: Identity,
     known: KnownHead | None = None,
 ) -> int:
-    after = state.append(entry)
+    encoded = entry.encode()
+    after = state.append(encoded)
     signature = sign_head(after, time=clock.now(), signer=signer)
     connection = session.connection()
-    row = {"number": after.size, "entry": entry, "chain_hash": after.chain_hash.hex()}
-    connection.execute(_ADD_ENTRY, row)
+    connection.execute(_ADD_ENTRY, entry_row(entry, encoded, after.chain_hash))
     connection.execute(_CHANGE_HEAD, _columns(after, signer, signature))
     if known is not None:
         known.last = (signature, after)

@@ -6,8 +6,10 @@ It asks nobody for leave: `audit`, `audit_proofs` and `access_log` authorise. No
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, LargeBinary, false, func, literal, or_
+from sqlalchemy import ColumnElement, and_
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from core.errors import AuditLogBroken
@@ -19,7 +21,7 @@ from security.errors import SecurityError
 from security.verify_audit import AuditBroken, Head, KeptHeads, Log, check_head
 
 _PAGE = 2000
-_OBJECT = b',"object":"'
+_NAMED = {"actor": col(AuditEntry.actor), "action": col(AuditEntry.action), "object": col(AuditEntry.object)}
 
 
 @dataclass(frozen=True)
@@ -80,18 +82,26 @@ def entries_until(session: Session, head: Head, kept: KeptHeads | None = None) -
         AuditLogBroken: names the first entry that does not fit.
     """
     log, kept = Log(), kept or KeptHeads()
-    place, columns = col(AuditEntry.number), (col(AuditEntry.entry), col(AuditEntry.chain_hash))
-    statement = select(*columns).where(place <= head.size).order_by(place)
+    place = col(AuditEntry.number)
+    statement = select_columns(col(AuditEntry.entry), col(AuditEntry.chain_hash), *_NAMED.values())
+    stored = statement.where(place <= head.size).order_by(place)
     try:
-        for entry, chain_hash in session.execute(statement, execution_options={"yield_per": _PAGE}):
+        for entry, chain_hash, *named in session.execute(stored, execution_options={"yield_per": _PAGE}):
             kept.compare(log)
-            log.take(entry, chain_hash)
+            fields = log.take(entry, chain_hash)
+            _compare(named, fields, log.size)
             yield entry, chain_hash
         check_head(head, size=log.size, chain_hash=log.chain_hash, root=log.root())
         kept.finish(log)
         _refuse_more(session, head)
     except AuditBroken as error:
         raise AuditLogBroken(str(error)) from error
+
+
+def _compare(named: list[str], fields: dict[str, Any], number: int) -> None:
+    """Refuse an entry that its columns would hide from whoever looks for it, or show to somebody else."""
+    if named != [fields[name] for name in _NAMED]:
+        raise AuditBroken("the columns that it is found by were changed", number)
 
 
 def _refuse_more(session: Session, head: Head) -> None:
@@ -115,25 +125,10 @@ def verified(session: Session, trust: Trust, kept: KeptHeads | None = None) -> S
 
 
 def concerns(ids: Collection[str]) -> ColumnElement[bool]:
-    """Return the condition of the rows whose entry is about one of these ids, without decoding them.
-
-    The object stands behind its name in canonical JSON; the details before it never use that name (`_entry`).
-    """
-    entry, wanted = col(AuditEntry.entry), {f'{one}"'.encode("ascii", "replace") for one in ids}
-    start = func.instr(entry, literal(_OBJECT, LargeBinary)) + len(_OBJECT)
-    lengths = sorted({len(one) for one in wanted})
-    return or_(
-        false(),
-        *(
-            func.substr(entry, start, length).in_(
-                [literal(one, LargeBinary) for one in sorted(wanted) if len(one) == length]
-            )
-            for length in lengths
-        ),
-    )
+    """Return the condition of the rows whose entry is about one of these ids."""
+    return col(AuditEntry.object).in_(sorted(ids))
 
 
 def begins(action: str) -> ColumnElement[bool]:
-    """Return the condition of the rows whose action begins with this; it stands first in canonical JSON."""
-    text = f'{{"action":"{action}'.encode("ascii", "replace")
-    return func.substr(col(AuditEntry.entry), 1, len(text)) == literal(text, LargeBinary)
+    """Return the condition of the rows whose action begins with this."""
+    return and_(col(AuditEntry.action) >= action, col(AuditEntry.action) < f"{action}\x7f")

@@ -109,22 +109,26 @@ def has_certificates(settings: Settings, party: str) -> bool:
 
 def publish_certificates(session: Session, settings: Settings, party: str) -> int:
     """Write the certificates in a party's folder (public files) to the database; returns how many were new there."""
-    new = 0
-    for use in _STATED_USES:
-        certificate = Certificate.from_pem((settings.keys_dir / party / f"{use}.crt").read_bytes())
-        if session.get(CertificateRecord, certificate.serial) is None:
-            session.add(
-                CertificateRecord(
-                    serial=certificate.serial,
-                    party=certificate.party,
-                    key_use=use.value,
-                    pem=certificate.pem.decode(),
-                    not_after=certificate.not_after,
-                    issued_at=certificate.not_before,
-                )
-            )
-            new += 1
-    return new
+    folder = settings.keys_dir / party
+    files = [(folder / f"{use}.crt").read_bytes() for use in _STATED_USES]
+    return sum(note_certificate(session, Certificate.from_pem(pem)) for pem in files)
+
+
+def note_certificate(session: Session, certificate: Certificate) -> bool:
+    """Publish a certificate in the database; tell whether it was new there."""
+    if session.get(CertificateRecord, certificate.serial) is not None:
+        return False
+    session.add(
+        CertificateRecord(
+            serial=certificate.serial,
+            party=certificate.party,
+            key_use=certificate.key_use.value,
+            pem=certificate.pem.decode(),
+            not_after=certificate.not_after,
+            issued_at=certificate.not_before,
+        )
+    )
+    return True
 
 
 def revoked_in(trust: Trust) -> list[tuple[str, datetime, str]]:

@@ -15,10 +15,11 @@ from core.services.routing import Candidate
 from core.studies import Study
 from db.models import BlobPart, Case, CaseStatus, CertificateRecord, Checkpoint, CheckpointStatus, Hospital, Role, User
 from security.errors import SealBroken
-from security.sealing import recipients_of
+from security.sealed_format import recipients_of
 
 GRACE = timedelta(seconds=5)  # a case that waits no longer than this is being answered
 QUARANTINE = timedelta(minutes=10)  # after this a hospital that did not answer is asked again
+_NOT_REVIEWED = tuple(status for status in CaseStatus if status is not CaseStatus.REVIEWED)
 HEAD_BYTES = 2**17  # certificates, signatures and some 500 recipients lie at the front of a sealed model
 
 
@@ -29,11 +30,14 @@ class ServedModel:
     Attributes:
         checkpoint_id: the checkpoint.
         weights_sha256: hash of its weights, which every result must name.
+        litert_sha256: hash of its network, which is part of every result's measurement; "" if its promotion is from
+            before that was stated.
         readers: serials of the certificates that can open it.
     """
 
     checkpoint_id: str
     weights_sha256: str
+    litert_sha256: str
     readers: frozenset[str]
 
 
@@ -64,8 +68,9 @@ def served_model(app: App, session: Session, study: Study) -> ServedModel:
         raise NoModel(study.title)
     checkpoint, head = row
     try:
-        read_promotion(app, session, checkpoint)
-        return ServedModel(checkpoint.id, checkpoint.weights_sha256, frozenset(recipients_of(bytes(head))))
+        litert = read_promotion(app, session, checkpoint).litert_sha256
+        readers = frozenset(recipients_of(bytes(head)))
+        return ServedModel(checkpoint.id, checkpoint.weights_sha256, litert, readers)
     except (CheckpointRefused, SealBroken) as error:
         raise NoModel(study.title) from error
 
@@ -113,7 +118,7 @@ def candidates(
 def _open_cases(session: Session) -> dict[str, int]:
     """Cases per hospital that wait for an answer or a doctor."""
     care = func.coalesce(Case.answered_by_hospital_id, Case.hospital_id)
-    rows = session.exec(select(care, func.count()).where(Case.status != CaseStatus.REVIEWED).group_by(care)).all()
+    rows = session.exec(select(care, func.count()).where(col(Case.status).in_(_NOT_REVIEWED)).group_by(care)).all()
     return dict(rows)
 
 

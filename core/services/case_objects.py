@@ -15,7 +15,7 @@ from db.models import CaseImage
 from security.context import Context, Purpose
 from security.errors import SealBroken
 from security.records import RecordCipher
-from security.sealing import front_length
+from security.sealed_format import front_length
 from security.vault import unwrap_front, wrap_front, wrapped_front, wrapped_length
 
 
@@ -63,21 +63,24 @@ def get_object(session: Session, row: CaseImage, kind: ObjectKind, *, key: Recor
         raise RecordDamaged from error
 
 
-def replace_recipients(session: Session, row: CaseImage, sealed: bytes, *, key: RecordCipher) -> None:
-    """Put the front of `sealed`, the image of this row for other recipients, in the place of its front.
+def replace_recipients(
+    session: Session, row: CaseImage, sealed: bytes, *, key: RecordCipher, kind: ObjectKind = ObjectKind.IMAGE
+) -> None:
+    """Put the front of `sealed`, the object of this row for other recipients, in the place of its front.
 
     Raises:
         NotFound: there is no such object.
         CheckpointRefused: stored bytes were changed.
         RecordDamaged: the body is another one.
     """
-    stored, length = get_blob(session, row.image_blob_id), front_length(sealed)
+    blob_id = (row.image_blob_id if kind is ObjectKind.IMAGE else row.result_blob_id) or ""
+    stored, length = get_blob(session, blob_id), front_length(sealed)
     before = wrapped_length(stored)
     if memoryview(stored)[before:] != memoryview(sealed)[length:]:
         raise RecordDamaged
-    context = object_context(row.case_id, row.number, ObjectKind.IMAGE)
+    context = object_context(row.case_id, row.number, kind)
     front = wrapped_front(sealed[:length], key=key, context=context)
-    replace_front(session, row.image_blob_id, stored, front=front, length=before)
+    replace_front(session, blob_id, stored, front=front, length=before)
 
 
 def sealed_objects(session: Session, case_id: str, kind: ObjectKind, *, key: RecordCipher) -> list[bytes]:

@@ -1,12 +1,11 @@
-"""Reading cases: a patient's own, a doctor's worklist, one case with its result and image. Every read is audited."""
+"""Reading cases: a patient's own, one case with its result and its images. Every read is audited."""
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 
-from sqlmodel import Session, col, or_, select
+from sqlmodel import Session, col, select
 
 from core.diagnosis.conclusion import Conclusion, conclude
-from core.diagnosis.heatmap import SCALE, colour_stops, is_blank, lay_over, with_frames
+from core.diagnosis.heatmap import OPACITY, SCALE, colour_stops, is_blank, lay_over, with_frames
 from core.diagnosis.result import Box, DiagnosisResult
 from core.errors import CheckpointRefused, NotFound, RecordDamaged
 from core.imaging.decode import decode_upload
@@ -16,51 +15,34 @@ from core.services.app import Actor, App
 from core.services.authorise import Action, Relation, authorise
 from core.services.case_access import case_for
 from core.services.case_objects import ObjectKind, get_object, image_rows, sealed_objects
-from core.services.case_records import CaseView, HospitalRef, case_views
+from core.services.case_records import CaseView, HospitalRef, case_views, patients_at_hand
 from core.services.genuine import is_genuine
 from core.services.rate_limits import VIEWS, spend
 from core.services.reach import out_of_reach
-from core.services.review_records import Decision, ReviewView, current_reviews
+from core.services.review_records import ReviewView, current_reviews
+from core.services.second_readings import Outstanding
 from core.services.vault import key_of
 from db.engine import session_scope
-from db.models import Case, CaseStatus, Role
+from db.models import Case, Role
 
 __all__ = [
+    "HEAT_MAP_OPACITY",
     "HEAT_MAP_SCALE",
     "CaseDetail",
     "DiagnosisResult",
     "ListedCase",
     "Pictures",
-    "WorklistFilter",
+    "at_opacity",
     "colour_stops",
     "own_cases",
     "read_case",
     "view_pictures",
-    "worklist",
 ]
 
 HEAT_MAP_SCALE = SCALE
+HEAT_MAP_OPACITY = OPACITY
 MAX_LISTED = 500
 _NO_REVIEW = object()
-
-
-class WorklistFilter(StrEnum):
-    """Which cases a worklist shows."""
-
-    OPEN = "open"
-    DEFERRED = "deferred"
-    REVIEWED = "reviewed"
-    WAITING = "waiting"
-    ALL = "all"
-
-
-_STATES: dict[WorklistFilter, tuple[CaseStatus, ...]] = {
-    WorklistFilter.OPEN: (CaseStatus.ANSWERED,),
-    WorklistFilter.DEFERRED: (CaseStatus.ANSWERED,),
-    WorklistFilter.REVIEWED: (CaseStatus.REVIEWED,),
-    WorklistFilter.WAITING: (CaseStatus.WAITING,),
-    WorklistFilter.ALL: tuple(CaseStatus),
-}
 
 
 @dataclass(frozen=True)
@@ -72,12 +54,16 @@ class ListedCase:
         review: the review in force; None before the first, or if it is damaged.
         is_damaged: summary or review were changed from outside and are not shown.
         is_out_of_reach: it waits, and no hospital that it was sealed for can answer it any more.
+        unread: messages of the patient that nobody of the hospital has opened; counted for worklists only.
+        second: what a second reading still asks for; for worklists only.
     """
 
     case: CaseView
     review: ReviewView | None
     is_damaged: bool
     is_out_of_reach: bool = False
+    unread: int = 0
+    second: Outstanding | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +73,7 @@ class CaseDetail:
     Attributes:
         case: the case.
         review: the review in force, None before the first.
+        images: how many images it has.
         results: the enclave's answer for each image; empty while the case waits, or when `problem` says why they
             cannot be shown.
         conclusion: what the results say together; None without them.
@@ -95,6 +82,7 @@ class CaseDetail:
 
     case: CaseView
     review: ReviewView | None
+    images: int
     results: tuple[DiagnosisResult, ...]
     conclusion: Conclusion | None
     problem: str
@@ -111,6 +99,7 @@ class Pictures:
 
     Attributes:
         original: the image as it was stored.
+        overlay: the heat map alone (RGBA PNG), to be laid on anew by `at_opacity`; None where `with_heat_map` is.
         with_heat_map: None before an answer, where the heat map has nothing to show, and for a field of cells.
         is_blank: there is an answer, and its heat map has nothing to show.
         is_undrawn: there is an answer, but no heat map: the enclave had the model's head encrypted.
@@ -123,6 +112,7 @@ class Pictures:
     is_blank: bool = False
     is_undrawn: bool = False
     with_frames: bytes | None = field(default=None, repr=False)
+    overlay: bytes | None = field(default=None, repr=False)
 
 
 def own_cases(app: App, actor: Actor) -> list[ListedCase]:
@@ -135,39 +125,9 @@ def own_cases(app: App, actor: Actor) -> list[ListedCase]:
         relation = Relation.SELF if actor.role is Role.PATIENT else Relation.ANY
         authorise(app, session, actor, Action.LIST_CASES, relation, object_id=actor.user_id)
         mine = select(Case).where(Case.patient_id == actor.user_id).order_by(col(Case.created_at).desc())
-        listed = _listed(app, session, list(session.exec(mine.limit(MAX_LISTED)).all()), for_patient=True)
+        listed = listed_cases(app, session, list(session.exec(mine.limit(MAX_LISTED)).all()), for_patient=True)
         audit.append(app, session, actor, "case.list", object_id=actor.user_id, details={"cases": len(listed)})
     return listed
-
-
-def worklist(
-    app: App, actor: Actor, *, only: WorklistFilter = WorklistFilter.OPEN, search: str = ""
-) -> list[ListedCase]:
-    """Return the cases of a doctor's hospital, the most urgent first: all that are open, and the newest reviewed ones.
-
-    Args:
-        app: the application.
-        actor: a doctor.
-        only: which of them.
-        search: part of a patient's name or of a case number; "" for all.
-
-    Raises:
-        NotAuthorised: not a doctor.
-    """
-    with session_scope(app.engine) as session:
-        relation = Relation.OWN_HOSPITAL if actor.hospital_id else Relation.ANY
-        authorise(app, session, actor, Action.READ_WORKLIST, relation, object_id=actor.hospital_id or "")
-        ours = or_(col(Case.hospital_id) == actor.hospital_id, col(Case.answered_by_hospital_id) == actor.hospital_id)
-        cases: list[Case] = []
-        for status in _STATES[only]:
-            statement = select(Case).where(ours, Case.status == status).order_by(col(Case.created_at).desc())
-            capped = statement.limit(MAX_LISTED) if status is CaseStatus.REVIEWED else statement
-            cases += session.exec(capped).all()
-        listed = _listed(app, session, cases, for_patient=False)
-        listed = [entry for entry in listed if _matches(entry, only, search)]
-        details = {"cases": len(listed), "only": only.value}
-        audit.append(app, session, actor, "worklist.read", object_id=actor.hospital_id or "", details=details)
-    return sorted(listed, key=lambda entry: entry.case.urgency)
 
 
 def read_case(app: App, actor: Actor, case_id: str) -> CaseDetail:
@@ -180,13 +140,14 @@ def read_case(app: App, actor: Actor, case_id: str) -> CaseDetail:
     """
     with session_scope(app.engine) as session:
         case = case_for(app, session, actor, case_id, Action.READ_RESULT)
-        entry = _listed(app, session, [case], for_patient=actor.role is Role.PATIENT)[0]
+        entry = listed_cases(app, session, [case], for_patient=actor.role is Role.PATIENT)[0]
         if entry.is_damaged:
             raise RecordDamaged
         results, problem = results_of(app, session, case, entry.case)
+        images = len(image_rows(session, case.id))
         audit.append(app, session, actor, "result.read", object_id=case.id, details={"verified": not problem})
     conclusion = conclude(results, entry.case.study) if results else None
-    return CaseDetail(entry.case, entry.review, results, conclusion, problem)
+    return CaseDetail(entry.case, entry.review, images, results, conclusion, problem)
 
 
 def view_pictures(app: App, actor: Actor, case_id: str, *, image: int = 0, heat_map: bool = True) -> Pictures:
@@ -225,7 +186,19 @@ def view_pictures(app: App, actor: Actor, case_id: str, *, image: int = 0, heat_
         return Pictures(original, None, is_undrawn=True)
     if is_blank(overlay):
         return Pictures(original, None, is_blank=True)
-    return Pictures(original, lay_over(decode_upload(original, **limits).pixels, overlay))
+    return Pictures(original, lay_over(decode_upload(original, **limits).pixels, overlay), overlay=overlay)
+
+
+def at_opacity(app: App, pictures: Pictures, opacity: float) -> bytes:
+    """Return an image that was opened, with its heat map laid on at an opacity of 0 to 1, as PNG; nothing is read.
+
+    Raises:
+        ValueError: it has no heat map, or the opacity is out of range.
+    """
+    if pictures.overlay is None:
+        raise ValueError("there is no heat map to lay on")
+    limits = {"max_bytes": len(pictures.original), "max_pixels": app.settings.max_pixels}
+    return lay_over(decode_upload(pictures.original, **limits).pixels, pictures.overlay, opacity=opacity)
 
 
 def _frames(conclusion: Conclusion, result: DiagnosisResult) -> list[tuple[Box, str]]:
@@ -267,7 +240,7 @@ def results_of(app: App, session: Session, case: Case, entry: CaseView) -> tuple
     if entry.answered_by is None or case.answered_at is None:
         return (), ""
     try:
-        trust, key = app.trust(session), key_of(app, session, case.patient_id)
+        trust, key = app.trust(session).for_stored(), key_of(app, session, case.patient_id)
         sealed = sealed_objects(session, case.id, ObjectKind.RESULT, key=key)
         return tuple(
             open_result(
@@ -276,7 +249,7 @@ def results_of(app: App, session: Session, case: Case, entry: CaseView) -> tuple
                 result,
                 which=ImageOfCase(case_id=case.id, study=entry.study, number=number, images=len(sealed)),
                 slug=entry.answered_by.slug,
-                at=case.answered_at,
+                at=app.clock.now(),
             )
             for number, result in enumerate(sealed)
         ), ""
@@ -284,21 +257,16 @@ def results_of(app: App, session: Session, case: Case, entry: CaseView) -> tuple
         return (), "The stored result can no longer be verified, so its numbers and heat map are not shown."
 
 
-def _listed(app: App, session: Session, cases: list[Case], *, for_patient: bool) -> list[ListedCase]:
+def listed_cases(app: App, session: Session, cases: list[Case], *, for_patient: bool) -> list[ListedCase]:
+    """Return cases that the caller was authorised to read with their reviews in force, in the order given."""
     genuine = [case for case in cases if is_genuine(app, case)]
-    reviews = current_reviews(app, session, genuine, for_patient=for_patient)
-    lost = out_of_reach(app, session, genuine)
+    with patients_at_hand(session, genuine):
+        reviews = current_reviews(app, session, genuine, for_patient=for_patient)
+        lost = out_of_reach(app, session, genuine)
+        views = case_views(app, session, cases, to_patient=for_patient)
     return [
         ListedCase(
             case, reviews.get(case.id), case.is_damaged or reviews.get(case.id, _NO_REVIEW) is None, case.id in lost
         )
-        for case in case_views(app, session, cases, to_patient=for_patient)
+        for case in views
     ]
-
-
-def _matches(entry: ListedCase, only: WorklistFilter, search: str) -> bool:
-    deferred = entry.review is not None and entry.review.decision is Decision.DEFER
-    if (only is WorklistFilter.DEFERRED and not deferred) or (only is WorklistFilter.OPEN and deferred):
-        return False
-    text = search.strip().casefold()
-    return text in entry.case.patient_name.casefold() or text in entry.case.number.casefold()

@@ -4,7 +4,8 @@ Nothing is authorised here; `case_access` does that before anything of a case is
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -17,10 +18,10 @@ from core.errors import RecordDamaged
 from core.services.app import APP_PARTY, App
 from core.services.context import display_name
 from core.services.genuine import is_genuine
-from core.services.routing import RoutingDecision, explain
+from core.services.routing import Reason, RoutingDecision, explain
 from core.services.vault import key_of
 from core.studies import LEUKEMIA, STUDIES_BY_CODE, Study
-from db.models import Case, CaseStatus, Hospital
+from db.models import Case, CaseStatus, Hospital, PatientKey, User
 from security.context import Context, Purpose
 from security.errors import SealBroken
 from security.records import RecordCipher
@@ -51,6 +52,7 @@ class CaseSummary:
         images, cells, positive: how many, and how many cells reach the threshold.
         share_low, share_high: interval of 95 % of the share of positive cells.
         by_alarm: several cells were judged together.
+        figures: of light, focus and colour of each image, as its enclave measured them (`core.imaging.drift`).
     """
 
     outcome: Outcome
@@ -64,9 +66,10 @@ class CaseSummary:
     share_low: float = 0.0
     share_high: float = 1.0
     by_alarm: bool = False
+    figures: tuple[tuple[float, ...], ...] = ()
 
     @classmethod
-    def of(cls, conclusion: Conclusion, threshold: float) -> "CaseSummary":
+    def of(cls, conclusion: Conclusion, threshold: float, figures: tuple[tuple[float, ...], ...] = ()) -> "CaseSummary":
         """Take the short form of a conclusion from verified results."""
         return cls(
             conclusion.outcome,
@@ -80,6 +83,7 @@ class CaseSummary:
             share_low=conclusion.share_low,
             share_high=conclusion.share_high,
             by_alarm=conclusion.by_alarm,
+            figures=figures,
         )
 
 
@@ -100,6 +104,7 @@ class CaseView:
         answered_by: who answered.
         routing_reason: why that hospital, as sentences.
         summary: the preliminary answer, None while it waits or if it is damaged.
+        is_referred: another hospital has referred it to the one where it is now, or it was brought back from there.
         is_damaged: the stored case was changed from outside; its answer, or whose it is, is not shown.
         stages_ms: milliseconds of each stage, only in the answer to an upload.
     """
@@ -116,6 +121,7 @@ class CaseView:
     answered_by: HospitalRef | None
     routing_reason: str
     summary: CaseSummary | None
+    is_referred: bool = False
     is_damaged: bool = False
     stages_ms: Mapping[str, float] = field(default_factory=dict)
 
@@ -155,7 +161,8 @@ def open_summary(app: App, session: Session, case: Case) -> CaseSummary | None:
         stored: dict[str, Any] = json.loads(key.open(case.summary, context=summary_context(case.id)))
     except SealBroken as error:
         raise RecordDamaged from error
-    return CaseSummary(**{**stored, "outcome": Outcome(stored["outcome"])})
+    figures = tuple(tuple(one) for one in stored.get("figures", ()))
+    return CaseSummary(**{**stored, "outcome": Outcome(stored["outcome"]), "figures": figures})
 
 
 def case_views(app: App, session: Session, cases: Iterable[Case], *, to_patient: bool) -> list[CaseView]:
@@ -174,6 +181,7 @@ def case_views(app: App, session: Session, cases: Iterable[Case], *, to_patient:
     summaries = {
         case.id: _summary_or_damage(app, session, case) if case.id in genuine else (None, True) for case in listed
     }
+    ways = {case.id: _way(case) if case.id in genuine else None for case in listed}
     return [
         CaseView(
             id=case.id,
@@ -186,16 +194,30 @@ def case_views(app: App, session: Session, cases: Iterable[Case], *, to_patient:
             hospital=hospitals[case.hospital_id],
             fallback=hospitals.get(case.fallback_hospital_id or ""),
             answered_by=hospitals.get(case.answered_by_hospital_id or ""),
-            routing_reason=_reason(case, names, to_patient=to_patient) if case.id in genuine else "",
+            routing_reason="" if (way := ways[case.id]) is None else explain(way, names, to_patient=to_patient),
             summary=summaries[case.id][0],
-            is_damaged=summaries[case.id][1],
+            is_referred=way is not None and way.reason is Reason.REFERRED,
+            is_damaged=summaries[case.id][1] or way is None,
         )
         for case in listed
     ]
 
 
-def _reason(case: Case, names: Mapping[str, str], *, to_patient: bool) -> str:
-    return explain(RoutingDecision.from_json(case.routing), names, to_patient=to_patient)
+@contextmanager
+def patients_at_hand(session: Session, cases: Iterable[Case]) -> Iterator[None]:
+    """Read the accounts and keys of many cases' patients at once: within the block the session has them."""
+    ids = {case.patient_id for case in cases}
+    both = select(User, PatientKey).join(PatientKey, col(PatientKey.user_id) == col(User.id), isouter=True)
+    held = session.exec(both.where(col(User.id).in_(ids))).all()
+    yield
+    del held
+
+
+def _way(case: Case) -> RoutingDecision | None:
+    try:
+        return RoutingDecision.from_json(case.routing)
+    except RecordDamaged:
+        return None
 
 
 def _summary_or_damage(app: App, session: Session, case: Case) -> tuple[CaseSummary | None, bool]:

@@ -20,6 +20,7 @@ from core.errors import (
     DatabaseUnavailable,
     DataErased,
     HemaSealError,
+    NoHospital,
     NoModel,
     NotFound,
     RecordDamaged,
@@ -33,8 +34,9 @@ from core.services.case_images import prepared, study_named
 from core.services.case_objects import ObjectKind, image_rows, put_object, sealed_objects
 from core.services.case_records import CaseSummary, CaseView, HospitalRef, case_views, seal_summary
 from core.services.consents import ConsentPurpose, has_consent, purposes_in_force
-from core.services.dispatch import route
+from core.services.dispatch import Route, none_revoked, route
 from core.services.genuine import change, is_genuine, stamp
+from core.services.mail_outbox import MailKind, note_mail, tell_doctors
 from core.services.places import find_place
 from core.services.rate_limits import spend, uploads
 from core.services.reach import hospitals_asked, out_of_reach
@@ -45,6 +47,7 @@ from core.studies import STUDIES_BY_CODE, Study
 from db.engine import read_scope, session_scope
 from db.models import Case, CaseImage, CaseStatus, Consent, Role
 from db.types import new_id
+from security.sealed_format import signers_of
 from security.sealing import seal
 
 MAX_RETRIED = 20
@@ -108,7 +111,7 @@ def submit(
             for number, picture in enumerate(pictures)
         ]
     with stages.measure("store"):
-        view = _store(app, actor, case_id, study=asked, decision=way.decision, sealed=sealed)
+        view = _store(app, actor, case_id, study=asked, way=way, sealed=sealed)
     with suppress(DatabaseUnavailable):  # the case is stored and waits; it must not be sent again
         view = _answer(app, view, model=way.model, sealed=sealed, stages=stages)
     return replace(view, stages_ms=stages.with_total())
@@ -186,11 +189,12 @@ def _models(app: App, session: Session, codes: Collection[str]) -> dict[str, Ser
     return found
 
 
-def _store(
-    app: App, actor: Actor, case_id: str, *, study: Study, decision: RoutingDecision, sealed: Sequence[bytes]
-) -> CaseView:
+def _store(app: App, actor: Actor, case_id: str, *, study: Study, way: Route, sealed: Sequence[bytes]) -> CaseView:
     """Write images, case and audit entry in one transaction."""
+    decision = way.decision
     with session_scope(app.engine) as session:
+        if not none_revoked(session, way.recipients):  # since the images were sealed for them
+            raise NoHospital
         _require_consents(session, actor.user_id, allow_fallback=decision.fallback_id is not None)
         key, made = key_for_new_case(app, session, actor.user_id)
         case = Case(
@@ -246,17 +250,23 @@ def _note_silence(app: App, case_id: str, slug: str, error: HemaSealError) -> No
 
 
 def _record(app: App, view: CaseView, hospital: HospitalRef, answers: Sequence[Answer]) -> CaseView:
-    """Store verified answers; if another attempt answered in the meantime, that one stays."""
-    result = answers[0].result
+    """Store verified answers, unless another attempt has answered in the meantime, or the case was referred away.
+
+    What was signed with a key that is revoked by now could not be verified later: then the case waits, too.
+    """
+    result, signers = answers[0].result, [signers_of(answer.sealed)[0] for answer in answers]
     conclusion = conclude([answer.result for answer in answers], view.study)
     with session_scope(app.engine) as session:
         case = session.get(Case, view.id, with_for_update=True)
         if case is None:
             raise DataErased
-        if case.status is not CaseStatus.WAITING:
+        is_asked = hospital.id in {case.hospital_id, case.fallback_hospital_id}
+        if case.status is not CaseStatus.WAITING or not is_asked or not none_revoked(session, signers):
             return case_views(app, session, [case], to_patient=True)[0]
         key = key_of(app, session, case.patient_id)
-        summary, decision = CaseSummary.of(conclusion, result.threshold), RoutingDecision.from_json(case.routing)
+        figures = tuple(answer.result.figures for answer in answers)
+        summary = CaseSummary.of(conclusion, result.threshold, figures)
+        decision = RoutingDecision.from_json(case.routing)
         change(app, case, answered_by_hospital_id=hospital.id)
         case.status = CaseStatus.ANSWERED
         case.answered_at = app.clock.now()
@@ -270,6 +280,8 @@ def _record(app: App, view: CaseView, hospital: HospitalRef, answers: Sequence[A
             decision = decision.after_failover()
             case.routing = decision.to_json()
         session.flush()
+        note_mail(app, session, case.patient_id, MailKind.RESULT_READY)
+        tell_doctors(app, session, hospital.id, MailKind.NEW_CASE)
         details = {"checkpoint": result.checkpoint_id, "measurement": result.measurement[:16]}
         audit.append(app, session, result.answered_by, "case.answer", object_id=case.id, details=details)
     known = (view.hospital, view.fallback)

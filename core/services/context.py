@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 APP_PARTY = "app"
 DAMAGED_NAME = "(name damaged)"
 ERASED_NAME = "(erased)"
+_NAMES = "hemaseal_names"
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ def open_profile(key: RecordCipher, user: User) -> Profile:
 def display_name(app: "App", session: Session, user_id: str) -> str:
     """Return how a person is addressed, or that the name was erased or damaged. The caller has authorised the view.
 
+    A profile is opened once in a transaction.
+
     Raises:
         NotFound: there is no such account.
     """
@@ -103,9 +106,13 @@ def display_name(app: "App", session: Session, user_id: str) -> str:
     user = session.get(User, user_id)
     if user is None:
         raise NotFound
-    try:
-        return open_profile(profile_key(app, session, user_id), user).display_name
-    except DataErased:
-        return ERASED_NAME
-    except RecordDamaged:  # one damaged name must not hide a whole list
-        return DAMAGED_NAME
+    known: dict[str, tuple[User, bytes, str]] = session.info.setdefault(_NAMES, {})
+    if user_id not in known or known[user_id][1] != user.profile:
+        try:
+            name = open_profile(profile_key(app, session, user_id), user).display_name
+        except DataErased:
+            name = ERASED_NAME
+        except RecordDamaged:  # one damaged name must not hide a whole list
+            name = DAMAGED_NAME
+        known[user_id] = user, user.profile, name
+    return known[user_id][2]

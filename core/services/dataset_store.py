@@ -14,7 +14,8 @@ from sqlmodel import Session, select
 
 from core.errors import NotFound, RecordDamaged
 from core.imaging.archive import Archive, seal_dataset
-from core.imaging.datasets import Acquired, DatasetArrays, Rejected
+from core.imaging.datasets import Acquired, DatasetArrays, Part, Rejected
+from core.imaging.drift import Looks, looks_of
 from core.imaging.synthetic import CELLS_PER_PATIENT, STYLES, generate_arrays
 from core.services import audit
 from core.services.app import APP_PARTY, App
@@ -55,6 +56,20 @@ def open_name(app: App, row: Dataset) -> str:
         return UNREADABLE_NAME
 
 
+def open_looks(app: App, row: Dataset) -> Looks | None:
+    """Return how a data set's training images look; None where nobody measured it, or the row was changed."""
+    if row.looks is None:
+        return None
+    try:
+        return Looks.decode(app.records.open(row.looks, context=_looks_context(row.id)))
+    except SealBroken:
+        return None
+
+
+def _looks_context(dataset_id: str) -> Context:
+    return Context(purpose=Purpose.DATASET_LOOKS, study="", sender=APP_PARTY, object_id=dataset_id)
+
+
 def _name_context(dataset_id: str) -> Context:
     return Context(purpose=Purpose.DATASET_NAME, study="", sender=APP_PARTY, object_id=dataset_id)
 
@@ -89,6 +104,8 @@ def store_arrays(
     """
     recipient = app.certificate_of(f"{hospital.slug}.training", KeyUse.SEAL)
     dataset_id = dataset_id or new_id()
+    training = arrays.part(Part.TRAINING)
+    looks = looks_of(training.images, training.patients)
     row = Dataset(
         id=dataset_id,
         hospital_id=hospital.id,
@@ -98,6 +115,7 @@ def store_arrays(
         images=len(arrays),
         patients=len(set(arrays.patients)),
         class_counts=arrays.class_counts(study),
+        looks=None if looks is None else app.records.seal(looks.encode(), context=_looks_context(dataset_id)),
         rejected=[[str(item.line), item.reason] for item in rejected],
         created_at=app.clock.now(),
     )

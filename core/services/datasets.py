@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from sqlmodel import Session, col, select
+from sqlmodel import col, select
 
 from core.errors import DatasetRefused, InvalidInput, NotAuthorised, NotFound
 from core.imaging.datasets import (
@@ -33,7 +33,7 @@ from core.imaging.decode import encode_png
 from core.imaging.synthetic import CELLS_PER_PATIENT, STYLES, SmearStyle, generate_arrays, generate_cell
 from core.services import audit
 from core.services.app import Actor, App
-from core.services.authorise import Action, Relation, authorise
+from core.services.authorise import Action
 from core.services.dataset_store import (
     SYNTHETIC_NAME,
     default_name,
@@ -43,10 +43,11 @@ from core.services.dataset_store import (
 )
 from core.services.dataset_views import Assignment, DatasetView, Portion, Provenance, Rejected, view_of
 from core.services.import_parts import import_parts
+from core.services.own_hospital import own_hospital
 from core.settings import Mode, Settings
 from core.studies import LEUKEMIA, Study
 from db.engine import read_scope, session_scope
-from db.models import Dataset, Hospital, RunMember
+from db.models import Dataset, RunMember
 
 __all__ = [
     "CELLS_PER_PATIENT",
@@ -58,6 +59,7 @@ __all__ = [
     "Portion",
     "Provenance",
     "Rejected",
+    "checked_folder",
     "datasets",
     "delete_dataset",
     "generate_dataset",
@@ -81,7 +83,7 @@ def datasets(app: App, actor: Actor) -> list[DatasetView]:
         NotAuthorised: the actor does not administer a hospital's data.
     """
     with read_scope(app.engine) as session:
-        hospital = _own_hospital(app, session, actor, Action.READ_DATASET)
+        hospital = own_hospital(app, session, actor, Action.READ_DATASET)
         rows = session.exec(
             select(Dataset).where(Dataset.hospital_id == hospital.id).order_by(col(Dataset.created_at).desc())
         ).all()
@@ -127,8 +129,8 @@ def import_folder(
         MemberRefused: the hospital's training node has no valid certificate.
     """
     with read_scope(app.engine) as session:
-        slug = _own_hospital(app, session, actor, Action.IMPORT_DATASET).slug
-    path = _checked_folder(app.settings, folder)
+        slug = own_hospital(app, session, actor, Action.IMPORT_DATASET).slug
+    path = checked_folder(app.settings, folder)
     choices = _Choices(slug, name, provenance, study, portion, seed, naming, modality)
     return _import(app, actor, path, choices, progress)
 
@@ -149,7 +151,7 @@ def import_zip(
 ) -> DatasetView:
     """Import a zip of such a folder; it is read in memory and never unpacked. See `import_folder`."""
     with read_scope(app.engine) as session:
-        slug = _own_hospital(app, session, actor, Action.IMPORT_DATASET).slug
+        slug = own_hospital(app, session, actor, Action.IMPORT_DATASET).slug
     source = ZipSource.open(file)
     choices = _Choices(slug, name, provenance, study, portion, seed, naming, modality)
     with source.archive:
@@ -167,7 +169,7 @@ def generate_dataset(
         MemberRefused: the hospital's training node has no valid certificate.
     """
     with read_scope(app.engine) as session:
-        hospital = _own_hospital(app, session, actor, Action.GENERATE_DATASET)
+        hospital = own_hospital(app, session, actor, Action.GENERATE_DATASET)
     if not PATIENT_RANGE[0] <= patients <= PATIENT_RANGE[1] or not 1 <= cells_per_patient <= 2 * CELLS_PER_PATIENT:
         raise InvalidInput(
             f"{PATIENT_RANGE[0]} to {PATIENT_RANGE[1]} patients of 1 to {2 * CELLS_PER_PATIENT} cells each"
@@ -189,7 +191,7 @@ def delete_dataset(app: App, actor: Actor, dataset_id: str) -> None:
         InvalidInput: a run used it; what the run's record says of it must stay true.
     """
     with session_scope(app.engine) as session:
-        hospital = _own_hospital(app, session, actor, Action.DELETE_DATASET, object_id=dataset_id)
+        hospital = own_hospital(app, session, actor, Action.DELETE_DATASET, object_id=dataset_id)
         row = session.get(Dataset, dataset_id, with_for_update=True)
         if row is None or row.hospital_id != hospital.id:
             raise NotFound
@@ -244,7 +246,7 @@ def _import(
     split = split_by_patient(chosen, seed=choices.seed)
     with import_parts(app, choices.slug, what=_identity(place, choices, records), side=study.input_size) as parts:
         with read_scope(app.engine) as session:
-            hospital = _own_hospital(app, session, actor, Action.IMPORT_DATASET)
+            hospital = own_hospital(app, session, actor, Action.IMPORT_DATASET)
             row = session.get(Dataset, parts.dataset_id)
         if row is not None:  # it was whole already, and only the answer was lost
             parts.clear()
@@ -255,7 +257,7 @@ def _import(
             parts.clear()
             raise
         with read_scope(app.engine) as session:  # again, since reading may have taken long
-            hospital = _own_hospital(app, session, actor, Action.IMPORT_DATASET)
+            hospital = own_hospital(app, session, actor, Action.IMPORT_DATASET)
         row = store_arrays(
             app,
             actor,
@@ -304,18 +306,13 @@ def _portion_of(
     return groups[portion.position]
 
 
-def _own_hospital(app: App, session: Session, actor: Actor, action: Action, *, object_id: str = "") -> Hospital:
-    """Authorise an act on the actor's own hospital and return it."""
-    hospital = session.get(Hospital, actor.hospital_id) if actor.hospital_id else None
-    relation = Relation.ANY if hospital is None else Relation.OWN_HOSPITAL
-    authorise(app, session, actor, action, relation, object_id=object_id)
-    if hospital is None:
-        raise NotAuthorised
-    return hospital
+def checked_folder(settings: Settings, folder: str | Path) -> Path:
+    """Return the resolved folder if it may be imported.
 
-
-def _checked_folder(settings: Settings, folder: str | Path) -> Path:
-    """Return the resolved folder if it may be imported."""
+    Raises:
+        NotAuthorised: folders may not be imported by path here.
+        DatasetRefused: there is no such folder.
+    """
     if settings.import_root is None and settings.mode is not Mode.DEMO:
         raise NotAuthorised("importing folders by path is switched off; set HEMASEAL_IMPORT_ROOT or upload a zip")
     try:

@@ -15,7 +15,7 @@ from sqlmodel import col, select
 from core.services import audit
 from core.services.accounts import new_user
 from core.services.app import APP_PARTY, App
-from core.services.consents import ConsentPurpose, record_consents
+from core.services.consents import CONSENT_TEXTS, record_consents
 from core.services.context import Profile
 from core.services.sessions import actor_of
 from core.services.slots import add_slots
@@ -55,6 +55,7 @@ class DemoAccount:
 DEMO_ACCOUNTS = (
     DemoAccount("demo-patient", Role.PATIENT, "Demo patient"),
     DemoAccount("demo-doctor", Role.DOCTOR, "Demo doctor, North", "north"),
+    DemoAccount("demo-doctor-second", Role.DOCTOR, "Second demo doctor, North", "north"),
     DemoAccount("demo-doctor-east", Role.DOCTOR, "Demo doctor, East", "east"),
     DemoAccount("demo-doctor-south", Role.DOCTOR, "Demo doctor, South", "south"),
     DemoAccount("demo-doctor-west", Role.DOCTOR, "Demo doctor, West", "west"),
@@ -97,7 +98,7 @@ def seed_accounts(app: App, say: Say, *, rounds: int) -> None:
             details = {"role": user.role.value, "demo": True}
             audit.append(app, session, APP_PARTY, "account.create", object_id=user.id, details=details)
             if user.role is Role.PATIENT:
-                record_consents(app, session, actor_of(app, user), ConsentPurpose)
+                record_consents(app, session, actor_of(app, user), CONSENT_TEXTS)
     say(f"Demo accounts ready: {len(users)}, password {DEMO_PASSWORD}")
 
 

@@ -1,6 +1,9 @@
 """Where a picture goes: the choice of hospitals (`routing`) made on what the database and the certificates say now."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
+
+from sqlmodel import Session, col, select
 
 from core.errors import MemberRefused
 from core.services.app import App
@@ -9,6 +12,7 @@ from core.services.places import Place
 from core.services.routing import RoutingDecision, choose
 from core.studies import Study
 from db.engine import read_scope
+from db.models import CertificateRecord
 from security.certificates import Certificate
 from security.errors import CertificateRefused
 from security.keys import KeyUse
@@ -49,3 +53,14 @@ def route(app: App, study: Study, *, place: Place | None, preferred: str | None,
                 refused.add(key)
         if not refused.intersection({decision.hospital_id, decision.fallback_id}):
             return Route(decision=decision, model=model, recipients=tuple(recipients))
+
+
+def none_revoked(session: Session, certificates: Collection[Certificate]) -> bool:
+    """Tell whether none of these certificates was revoked, and let nobody revoke one before the caller's commit.
+
+    So an exchange of keys, which revokes and then looks through what is stored once more, finds what is stored now.
+    """
+    serials = {certificate.serial for certificate in certificates}
+    rows = select(CertificateRecord.revoked_at).where(col(CertificateRecord.serial).in_(serials))
+    revoked = session.exec(rows.with_for_update(read=True)).all()
+    return len(revoked) == len(serials) and not any(revoked)

@@ -10,7 +10,20 @@ from sqlalchemy import delete
 from sqlmodel import Session, col, select
 
 from db.blobs import delete_blob
-from db.models import Appointment, Blob, Case, CaseImage, CaseMessage, CaseReview, LoginCode, UserSession
+from db.models import (
+    Appointment,
+    Blob,
+    Case,
+    CaseImage,
+    CaseMessage,
+    CaseReferral,
+    CaseReview,
+    LoginCode,
+    MailOutbox,
+    SecondReading,
+    SeenMark,
+    UserSession,
+)
 from security.encoding import encode
 
 
@@ -19,7 +32,7 @@ class Evidence:
     """What was stored of a patient at one moment.
 
     Attributes:
-        objects: sealed records and objects: summaries, images, results, reviews, messages.
+        objects: sealed records and objects: summaries, images, results, reviews, messages, referrals.
         digest: SHA-256 (hex) over canonical CBOR of [table, id, SHA-256] of each, sorted: who kept a copy of the
             database can reckon it again; without one it tells nothing.
     """
@@ -35,26 +48,31 @@ def evidence_of(session: Session, patient_id: str) -> Evidence:
         listed.append(["clinical_case", case.id, _digest(case.summary or b"")])
         reviews = session.exec(select(CaseReview.id, CaseReview.body).where(CaseReview.case_id == case.id))
         listed += [["case_review", key, _digest(body)] for key, body in reviews]
+        readings = session.exec(select(SecondReading.id, SecondReading.body).where(SecondReading.case_id == case.id))
+        listed += [["second_reading", key, _digest(body)] for key, body in readings if body is not None]
         messages = session.exec(select(CaseMessage.id, CaseMessage.body).where(CaseMessage.case_id == case.id))
         listed += [["case_message", key, _digest(body)] for key, body in messages]
+        asked = session.exec(select(CaseReferral.id, CaseReferral.body).where(CaseReferral.case_id == case.id))
+        listed += [["case_referral", key, _digest(body)] for key, body in asked]
         for blob in session.exec(select(Blob).where(col(Blob.id).in_(_blob_ids(session, case.id)))):
             listed.append(["blob", blob.id, blob.sha256])
     return Evidence(len(listed), hashlib.sha256(encode(sorted(listed))).hexdigest())
 
 
 def delete_all(session: Session, patient_id: str) -> None:
-    """Delete a patient's appointments, cases with everything in them, sessions and sign-in codes."""
+    """Delete a patient's unsent e-mails, appointments, cases with everything in them, sessions, codes and marks."""
     connection = session.connection()
+    connection.execute(delete(MailOutbox).where(col(MailOutbox.user_id) == patient_id))
     connection.execute(delete(Appointment).where(col(Appointment.patient_id) == patient_id))
     for case in _cases(session, patient_id):
         blobs = _blob_ids(session, case.id)
-        for table in (CaseMessage, CaseReview, CaseImage):
+        for table in (SecondReading, CaseMessage, CaseReferral, CaseReview, CaseImage):
             connection.execute(delete(table).where(col(table.case_id) == case.id))
         for blob_id in blobs:
             delete_blob(session, blob_id)
     connection.execute(delete(Case).where(col(Case.patient_id) == patient_id))
-    for signed_in in (UserSession, LoginCode):
-        connection.execute(delete(signed_in).where(col(signed_in.user_id) == patient_id))
+    for own in (UserSession, LoginCode, SeenMark):
+        connection.execute(delete(own).where(col(own.user_id) == patient_id))
 
 
 def _cases(session: Session, patient_id: str) -> list[Case]:

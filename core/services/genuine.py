@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from core.errors import RecordDamaged
 from core.services.app import App
-from db.models import Case, LoginCode, RecoveryCode, SecondFactor, User, UserSession
+from db.models import Case, CaseReferral, LoginCode, RecoveryCode, SecondFactor, User, UserSession
 
-Vouched = User | UserSession | LoginCode | Case | SecondFactor | RecoveryCode
+Vouched = User | UserSession | LoginCode | Case | CaseReferral | SecondFactor | RecoveryCode
 _Row = TypeVar("_Row", bound=Vouched)
 
 _FIELDS: dict[type[Vouched], tuple[str, ...]] = {
@@ -21,6 +21,7 @@ _FIELDS: dict[type[Vouched], tuple[str, ...]] = {
     UserSession: ("token_hash", "user_id", "expires_at"),
     LoginCode: ("code_hash", "user_id", "expires_at"),
     Case: ("id", "patient_id", "study_code", "hospital_id", "fallback_hospital_id", "answered_by_hospital_id"),
+    CaseReferral: ("id", "case_id", "doctor_id", "from_hospital_id", "to_hospital_id", "status"),
     SecondFactor: ("user_id", "secret", "last_step", "confirmed_at"),
     RecoveryCode: ("code_hash", "user_id"),
 }

@@ -2,26 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-
-from sqlmodel import col, select
+from datetime import datetime
 
 from core.errors import InvalidInput, SettingsError
 from core.services import audit
 from core.services.app import Actor, App, load_master_key
 from core.services.authorise import Action, Relation, authorise
 from core.services.authority import AUTHORITY, authority_office
+from core.services.key_exchange import SOON, ending
 from core.settings import Settings
 from db.engine import read_scope, session_scope
-from db.models import CertificateRecord
 from security.authority import CertificateAuthority
 from security.errors import SecurityError, ShareBroken
 from security.keys import KeyStore
 from security.recovery import FILE, LEAST, MOST, RecoveryShare, prepare, recover
 
 __all__ = ["LEAST", "MOST", "SOON", "RootView", "make_recovery_shares", "recover_root", "root"]
-
-SOON = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -31,7 +27,7 @@ class RootView:
     Attributes:
         fingerprint: SHA-256 of its public key, hex: what people read to each other.
         not_after: end of validity.
-        expiring: parties with a valid certificate that ends within `SOON`, sorted.
+        expiring: parties with a certificate in use that ends within `SOON` or has ended, sorted.
         has_recovery: whether shares were made.
     """
 
@@ -50,10 +46,7 @@ def root(app: App, actor: Actor) -> RootView:
     now = app.clock.now()
     with read_scope(app.engine) as session:
         authorise(app, session, actor, Action.READ_MEMBER, Relation.ANY)
-        ending = select(CertificateRecord.party).where(
-            col(CertificateRecord.revoked_at).is_(None), col(CertificateRecord.not_after).between(now, now + SOON)
-        )
-        parties = tuple(sorted(set(session.exec(ending).all())))
+        parties = tuple(sorted(party for party, end in ending(session).items() if end <= now + SOON))
         certificate = app.trust(session).root
     has_recovery = (app.settings.keys_dir / AUTHORITY / FILE).exists()
     return RootView(certificate.fingerprint, certificate.not_after, parties, has_recovery)

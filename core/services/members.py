@@ -1,9 +1,11 @@
 """Member hospitals and their certificates: who takes part, who no longer does. The authority's page draws from this."""
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
@@ -19,17 +21,21 @@ from db.engine import read_scope, session_scope
 from db.models import CertificateRecord, Hospital, RevocationList
 from security.authority import RevocationReason
 from security.errors import SecurityError
+from security.keys import KeyUse
 
 __all__ = [
     "AuthorityOffice",
     "CertificateView",
     "HospitalView",
+    "MemberState",
     "RevocationListView",
     "RevocationReason",
     "authority_office",
     "certificates",
     "enrol_hospital",
     "hospitals",
+    "in_use",
+    "member_state",
     "new_revocation_list",
     "parties_with_model",
     "revocation_lists",
@@ -89,6 +95,15 @@ class CertificateView:
     state: str
 
 
+class MemberState(StrEnum):
+    """How far a hospital has come; the last that holds."""
+
+    REGISTERED = "registered"
+    APPROVED = "approved"
+    KEYED = "keyed"
+    REVOKED = "revoked"
+
+
 @dataclass(frozen=True)
 class RevocationListView:
     """A published revocation list.
@@ -124,6 +139,34 @@ def certificates(app: App, actor: Actor) -> list[CertificateView]:
         order = col(CertificateRecord.party), col(CertificateRecord.key_use), col(CertificateRecord.issued_at).desc()
         rows = session.exec(select(CertificateRecord).order_by(*order)).all()
     return [_certificate_view(row, now) for row in rows]
+
+
+def member_state(slug: str, views: Sequence[CertificateView]) -> MemberState:
+    """Return the state of a hospital, from all certificates.
+
+    Registered: it is on the list of hospitals. Approved: the authority has certified it. Keyed: its training node and
+    its serving enclave each have a valid certificate for both keys, so that it takes part. Revoked: it would be keyed,
+    had the authority not revoked a certificate that nothing has replaced.
+    """
+    wanted = {(f"{slug}.{part}", use.value) for part in PARTS for use in (KeyUse.SIGN, KeyUse.SEAL)}
+    own = [view for view in views if (view.party, view.key_use) in wanted]
+    missing = wanted - {(view.party, view.key_use) for view in own if view.state == "valid"}
+    if not own:
+        return MemberState.REGISTERED
+    if not missing:
+        return MemberState.KEYED
+    revoked = {(view.party, view.key_use) for view in own if view.state == "revoked"}
+    return MemberState.REVOKED if missing & revoked else MemberState.APPROVED
+
+
+def in_use(views: Sequence[CertificateView]) -> list[CertificateView]:
+    """Return of each party and use the newest certificate that is not revoked: a renewed one needs no warning."""
+    newest: dict[tuple[str, str], CertificateView] = {}
+    for view in views:
+        known = newest.get((view.party, view.key_use))
+        if view.state != "revoked" and (known is None or view.not_after > known.not_after):
+            newest[view.party, view.key_use] = view
+    return list(newest.values())
 
 
 def _certificate_view(row: CertificateRecord, now: datetime) -> CertificateView:

@@ -4,21 +4,24 @@ A sealed message says itself which case it belongs to, who wrote it and when: a 
 """
 
 import json
-import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, func, or_, update
 from sqlmodel import Session, col, select
 
-from core.errors import InvalidInput, RecordDamaged
+from core.errors import RecordDamaged
 from core.services import audit
 from core.services.app import APP_PARTY, Actor, App
 from core.services.authorise import Action, Relation, authorise
-from core.services.case_access import case_for
+from core.services.case_access import care_hospital, case_for
 from core.services.case_records import CaseView, case_views
 from core.services.context import display_name
+from core.services.hospital_cases import is_of
+from core.services.mail_outbox import MailKind, note_mail, tell_doctors
 from core.services.rate_limits import MESSAGES, spend
+from core.services.texts import clean
 from core.services.vault import key_of
 from db.engine import read_scope, session_scope
 from db.models import Case, CaseMessage, Role, User
@@ -29,7 +32,8 @@ from security.records import RecordCipher
 
 MAX_CHARACTERS = 2000
 MAX_MESSAGES = 500
-REORDERING = frozenset("\u202d\u202e")  # overrides of the reading direction make a text look like another
+MOST_SPOKEN_OF = 500
+"""A doctor's list has the cases of so many of the newest messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +85,7 @@ def send(app: App, actor: Actor, case_id: str, text: str) -> None:
         NotFound: there is no such case.
         NotAuthorised: neither the patient nor a doctor of the case's hospital.
     """
-    body = _clean(text)
+    body = clean(text, most=MAX_CHARACTERS)
     spend(app, MESSAGES, actor.user_id)
     with session_scope(app.engine) as session:
         case = case_for(app, session, actor, case_id, Action.SEND_MESSAGE)
@@ -90,6 +94,10 @@ def send(app: App, actor: Actor, case_id: str, text: str) -> None:
         key = key_of(app, session, case.patient_id)
         sealed = key.seal(json.dumps(stated).encode(), context=message_context(message_id))
         session.add(CaseMessage(id=message_id, case_id=case.id, sender_id=actor.user_id, body=sealed, sent_at=now))
+        if actor.user_id != case.patient_id:
+            note_mail(app, session, case.patient_id, MailKind.MESSAGE_RECEIVED)
+        else:
+            tell_doctors(app, session, care_hospital(case), MailKind.PATIENT_WROTE)
         audit.append(app, session, actor, "message.send", object_id=case.id)
 
 
@@ -103,40 +111,55 @@ def read_thread(app: App, actor: Actor, case_id: str) -> list[MessageView]:
     """
     with session_scope(app.engine) as session:
         case = case_for(app, session, actor, case_id, Action.READ_MESSAGES)
-        newest = select(CaseMessage).where(CaseMessage.case_id == case.id).order_by(col(CaseMessage.sent_at).desc())
-        rows = list(session.exec(newest.limit(MAX_MESSAGES)).all())[::-1]
-        key = key_of(app, session, case.patient_id)
-        authors = {sender: display_name(app, session, sender) for sender in {row.sender_id for row in rows}}
-        views = [
-            MessageView(
-                id=row.id,
-                mine=row.sender_id == actor.user_id,
-                by_doctor=row.sender_id != case.patient_id,
-                author=authors[row.sender_id],
-                text=_open(key, row),
-                sent_at=row.sent_at,
-                read_at=row.read_at,
-            )
-            for row in rows
-        ]
+        views = messages_of(app, session, actor, case)
         session.connection().execute(
             update(CaseMessage)
             .where(col(CaseMessage.case_id) == case.id, _from_other_side(actor, case.patient_id), _unread())
             .values(read_at=app.clock.now())
         )
-        audit.append(app, session, actor, "message.read", object_id=case.id, details={"messages": len(rows)})
+        audit.append(app, session, actor, "message.read", object_id=case.id, details={"messages": len(views)})
     return views
 
 
-def conversations(app: App, actor: Actor) -> list[Conversation]:
-    """Return one's cases (a doctor: those of the hospital) with counts: unread first, then the newest.
+def messages_of(app: App, session: Session, actor: Actor, case: Case) -> list[MessageView]:
+    """Return the messages of a case, the oldest first (the last `MAX_MESSAGES`), and mark none as read.
+
+    The caller has authorised the reading and audits it.
+
+    Raises:
+        RecordDamaged: a message was changed or moved.
+    """
+    newest = select(CaseMessage).where(CaseMessage.case_id == case.id).order_by(col(CaseMessage.sent_at).desc())
+    rows = list(session.exec(newest.limit(MAX_MESSAGES)).all())[::-1]
+    key = key_of(app, session, case.patient_id)
+    authors = {sender: display_name(app, session, sender) for sender in {row.sender_id for row in rows}}
+    return [
+        MessageView(
+            id=row.id,
+            mine=row.sender_id == actor.user_id,
+            by_doctor=row.sender_id != case.patient_id,
+            author=authors[row.sender_id],
+            text=_open(key, row),
+            sent_at=row.sent_at,
+            read_at=row.read_at,
+        )
+        for row in rows
+    ]
+
+
+def conversations(app: App, actor: Actor, *, about: str = "") -> list[Conversation]:
+    """Return cases with counts, unread ones first, then the newest: a patient's own, all of them.
+
+    A doctor gets those of the hospital's about which somebody wrote lately or that nobody has opened, and `about`.
 
     Raises:
         NotAuthorised: neither a patient nor a doctor.
     """
     with session_scope(app.engine) as session:
-        cases = _my_cases(app, session, actor)
-        unread = _unread_counts(session, actor, [case.id for case in cases])
+        _authorise(app, session, actor)
+        spoken = () if actor.role is Role.PATIENT else (or_(_spoken_of(actor), col(Case.id) == about),)
+        cases = list(session.exec(select(Case).where(_mine(actor), *spoken)).all())
+        unread = unread_counts(session, actor, [case.id for case in cases])
         totals = _totals(session, [case.id for case in cases])
         found = [
             Conversation(
@@ -166,17 +189,33 @@ def unread_count(app: App, actor: Actor) -> int:
         NotAuthorised: neither a patient nor a doctor.
     """
     with read_scope(app.engine) as session:
-        cases = _my_cases(app, session, actor)
-        return sum(_unread_counts(session, actor, [case.id for case in cases]).values())
+        _authorise(app, session, actor)
+        return unread_total(session, actor)
 
 
-def _my_cases(app: App, session: Session, actor: Actor) -> list[Case]:
+def unread_total(session: Session, actor: Actor) -> int:
+    """Return how many messages wait to be read by a person's side. Authorises nothing."""
+    by_patient = col(CaseMessage.sender_id) == col(Case.patient_id)
+    other_side = ~by_patient if actor.role is Role.PATIENT else by_patient
+    statement = select(func.count()).select_from(CaseMessage).join(Case, col(Case.id) == col(CaseMessage.case_id))
+    return session.exec(statement.where(_mine(actor), _unread(), other_side)).one()
+
+
+def _authorise(app: App, session: Session, actor: Actor) -> None:
     relation = Relation.SELF if actor.role is Role.PATIENT else Relation.OWN_HOSPITAL
     authorise(app, session, actor, Action.LIST_CASES, relation, object_id=actor.hospital_id or actor.user_id)
-    mine: ColumnElement[bool] = col(Case.patient_id) == actor.user_id
-    if actor.role is not Role.PATIENT:
-        mine = or_(col(Case.hospital_id) == actor.hospital_id, col(Case.answered_by_hospital_id) == actor.hospital_id)
-    return list(session.exec(select(Case).where(mine)).all())
+
+
+def _mine(actor: Actor) -> ColumnElement[bool]:
+    return col(Case.patient_id) == actor.user_id if actor.role is Role.PATIENT else is_of(actor.hospital_id)
+
+
+def _spoken_of(actor: Actor) -> ColumnElement[bool]:
+    """Return the condition that a case is among those of a hospital with the newest messages, or has an unread one."""
+    written = select(CaseMessage.case_id).join(Case, col(Case.id) == col(CaseMessage.case_id)).where(_mine(actor))
+    newest = written.order_by(col(CaseMessage.sent_at).desc()).limit(MOST_SPOKEN_OF).subquery()
+    unread = written.where(_unread(), col(CaseMessage.sender_id) == col(Case.patient_id))
+    return or_(col(Case.id).in_(select(newest.c.case_id)), col(Case.id).in_(unread))
 
 
 def _unread() -> ColumnElement[bool]:
@@ -190,7 +229,8 @@ def _from_other_side(actor: Actor, patient_id: str) -> ColumnElement[bool]:
     return col(CaseMessage.sender_id) == patient_id
 
 
-def _unread_counts(session: Session, actor: Actor, case_ids: list[str]) -> dict[str, int]:
+def unread_counts(session: Session, actor: Actor, case_ids: Collection[str]) -> dict[str, int]:
+    """Return, by case, how many messages of the other side nobody of this side has opened. Authorises nothing."""
     by_patient = col(User.role) == Role.PATIENT
     rows = session.exec(
         select(CaseMessage.case_id, func.count())
@@ -210,20 +250,6 @@ def _totals(session: Session, case_ids: list[str]) -> dict[str, tuple[int, datet
         .group_by(col(CaseMessage.case_id))
     ).all()
     return {case_id: (count, last) for case_id, count, last in rows}
-
-
-def _clean(text: str) -> str:
-    body = text.replace("\r\n", "\n").strip()
-    if not body:
-        raise InvalidInput("write something first")
-    if len(body) > MAX_CHARACTERS:
-        raise InvalidInput(f"at most {MAX_CHARACTERS} characters, this has {len(body)}")
-    if any(
-        (unicodedata.category(letter) in {"Cc", "Cs"} and letter not in "\n\t") or letter in REORDERING
-        for letter in body
-    ):
-        raise InvalidInput("the text has characters that cannot be shown")
-    return body
 
 
 def _open(key: RecordCipher, row: CaseMessage) -> str:

@@ -3,7 +3,6 @@
 Authorises nothing; `core.services.models` does that for people, set-up installs the shipped model.
 """
 
-import base64
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,6 +18,7 @@ from core.learning.lineage import (
     Lineage,
     check_chain,
     checkpoint_context,
+    is_vouched_for,
     read_lineage,
     sign_lineage,
     signers_needed,
@@ -29,6 +29,7 @@ from core.services import encrypted_keyholder
 from core.services.app import App
 from core.services.authority import authority_office
 from core.services.promotions import read_promotion, sign_promotion
+from core.services.run_orders import order_bytes
 from core.studies import STUDIES, Inference, Study
 from db.blobs import get_blob, put_blob
 from db.models import Checkpoint, Hospital, Run
@@ -49,27 +50,30 @@ def verified_lineage(app: App, session: Session, row: Checkpoint) -> list[Lineag
     Raises:
         CheckpointRefused: a signature does not hold, a row states something else than its lineage, a link is missing.
     """
-    trust, at = app.trust(session), app.clock.now()
+    trust, at = app.trust(session).for_stored(), app.clock.now()
     chain: list[tuple[bytes, Lineage]] = []
     current: Checkpoint | None = row
     while current is not None:
-        lineage = read_lineage(
-            current.lineage,
-            study=current.study_code,
-            weights_sha256=current.weights_sha256,
-            trust=trust,
-            at=at,
-        )
-        if lineage.round != current.round_number or (lineage.mode != IMPORTED and lineage.run != current.run_id):
-            raise CheckpointRefused("the stored row states another run or round than its lineage")
-        if lineage.mode == BLIND:
-            _check_order(session, current.lineage, lineage, trust, at)
-        chain.append((current.lineage, lineage))
+        chain.append((current.lineage, own_lineage(session, current, trust=trust, at=at)))
         if len(chain) > MAX_CHAIN:
             raise CheckpointRefused("the lineage does not end")
         current = session.get(Checkpoint, current.parent_id) if current.parent_id else None
     check_chain(chain)
     return [lineage for _, lineage in chain]
+
+
+def own_lineage(session: Session, row: Checkpoint, *, trust: Trust, at: datetime) -> Lineage:
+    """Return the lineage of one checkpoint, and for a blind run hold it against the run's order; parents are left out.
+
+    Raises:
+        CheckpointRefused: a signature does not hold, or the row states something else than its lineage.
+    """
+    lineage = read_lineage(row.lineage, study=row.study_code, weights_sha256=row.weights_sha256, trust=trust, at=at)
+    if lineage.round != row.round_number or (lineage.mode != IMPORTED and lineage.run != row.run_id):
+        raise CheckpointRefused("the stored row states another run or round than its lineage")
+    if lineage.mode == BLIND and not is_vouched_for(row.lineage):
+        _check_order(session, row.lineage, lineage, trust, at)
+    return lineage
 
 
 def _check_order(session: Session, signed: bytes, lineage: Lineage, trust: Trust, at: datetime) -> None:
@@ -80,7 +84,7 @@ def _check_order(session: Session, signed: bytes, lineage: Lineage, trust: Trust
     """
     run = session.get(Run, lineage.run)
     try:
-        order = base64.b64decode(str(run.options.get("order", "")) if run else "", validate=True)
+        order = order_bytes(run)
         options = read_order(order, run=lineage.run, study=lineage.study, trust=trust, at=at)
     except (SecurityError, RunRefused, ValueError) as error:
         raise CheckpointRefused("the order of its run does not hold") from error
@@ -108,7 +112,7 @@ def model_in_service(app: App, session: Session, study: Study) -> SealedModel:
         row.lineage,
         study=row.study_code,
         weights_sha256=row.weights_sha256,
-        trust=app.trust(session),
+        trust=app.trust(session).for_stored(),
         at=app.clock.now(),
     )
     sealed = get_blob(session, row.serving_blob_id)
@@ -176,7 +180,7 @@ def install(app: App, session: Session, model: ServingModel) -> str:
             metrics=dict(manifest.metrics),
             created_at=app.clock.now(),
         )
-        sign_promotion(app, session, row, sealed, office.identity)
+        sign_promotion(app, session, row, sealed, office.identity, litert_sha256=manifest.litert_sha256)
         session.add(row)
         session.flush()
         if has_hidden_head(study):

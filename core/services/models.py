@@ -40,6 +40,7 @@ __all__ = [
     "ModelView",
     "install",
     "list_models",
+    "model",
     "model_in_service",
     "promote",
     "roll_back",
@@ -59,7 +60,7 @@ class ModelView:
         study: name of the study, or its code where it is not known here.
         run_id: the run that made it, or None for an imported one.
         round_number: the round of that run.
-        status: candidate, in service, or retired.
+        status: candidate, in service, retired by a newer one, or rolled back.
         created_at: when it was stored.
         promoted_at: when it last went into service.
         weights_sha256: hash of its weights.
@@ -102,6 +103,21 @@ def list_models(app: App, actor: Actor) -> list[ModelView]:
         return [_view(app, session, row) for row in rows.all()]
 
 
+def model(app: App, actor: Actor, checkpoint_id: str) -> ModelView:
+    """Return one model, with its lineage verified now.
+
+    Raises:
+        NotAuthorised: the role may not see models.
+        NotFound: there is no such model.
+    """
+    with read_scope(app.engine) as session:
+        authorise(app, session, actor, Action.READ_MODEL, Relation.ANY, object_id=checkpoint_id)
+        row = session.get(Checkpoint, checkpoint_id)
+        if row is None:
+            raise NotFound
+        return _view(app, session, row)
+
+
 def promote(app: App, actor: Actor, checkpoint_id: str) -> None:
     """Put a candidate into service; the model before it retires.
 
@@ -120,7 +136,7 @@ def promote(app: App, actor: Actor, checkpoint_id: str) -> None:
 
 
 def roll_back(app: App, actor: Actor, study_name: str) -> str:
-    """Put the model that served before back into service; the present one becomes a candidate again. Returns its id.
+    """Put the model that served before back into service; the present one is marked as rolled back. Returns its id.
 
     Raises:
         NotAuthorised: only the authority rolls back.
@@ -141,7 +157,7 @@ def roll_back(app: App, actor: Actor, study_name: str) -> str:
         if earlier is None:
             raise NotFound("no earlier model")
         row = _lock(session, earlier)
-        _put_into_service(app, session, row, replaced=CheckpointStatus.CANDIDATE)
+        _put_into_service(app, session, row, replaced=CheckpointStatus.ROLLED_BACK)
         audit.append(app, session, actor, "model.roll-back", object_id=row.id, details={"round": row.round_number})
     _remember(app, earlier)
     return earlier
@@ -165,20 +181,21 @@ def _put_into_service(
         model = open_model(
             get_blob(session, old_blob),
             recipient=office.identity,
-            trust=app.trust(session),
+            trust=app.trust(session).for_stored(),
             study=STUDIES_BY_CODE[row.study_code].name,
             run=lineage.run,
             sender=row.serving_sender or "",
             at=app.clock.now(),
         )
-        _check_against(model, lineage)
+        check_against(model, lineage)
         if row.serving_sender != AUTHORITY:  # what the authority sealed it has checked before
-            trust, at = app.trust(session), app.clock.now()
+            trust, at = app.trust(session).for_stored(), app.clock.now()
             check_exports(model, row.exports or b"", members=lineage.members, trust=trust, at=at)
         if has_hidden_head(STUDIES[model.manifest.study]):
             encrypted_keyholder.take_over(app, session, row, office=office, model=model)
         sealed = seal_for_enclaves(app, session, model, office.identity)
-        sign_promotion(app, session, row, sealed, office.identity)
+        litert = model.manifest.litert_sha256
+        sign_promotion(app, session, row, sealed, office.identity, litert_sha256=litert)
     retire_others(session, row, replaced)
     row.serving_blob_id = put_blob(session, sealed, "serving", app.clock).id
     row.serving_sender = AUTHORITY
@@ -188,8 +205,12 @@ def _put_into_service(
     delete_blob(session, old_blob)
 
 
-def _check_against(model: ServingModel, lineage: Lineage) -> None:
-    """Hold what a node exported against what the aggregation signed: weights, members, figures, decision rule."""
+def check_against(model: ServingModel, lineage: Lineage) -> None:
+    """Hold what a node exported against what the aggregation signed: weights, members, figures, decision rule.
+
+    Raises:
+        CheckpointRefused: they differ.
+    """
     model.check()
     manifest = model.manifest
     expected = (lineage.weights_sha256, lineage.round, lineage.members, lineage.metrics)

@@ -5,12 +5,12 @@ from datetime import datetime
 
 from sqlmodel import col, select
 
-from core.errors import NotFound
 from core.learning.orders import serving_party, training_party
 from core.services import audit
 from core.services.app import Actor, App
-from core.services.authorise import Action, Relation, authorise
+from core.services.authorise import Action
 from core.services.members import CertificateView
+from core.services.own_hospital import own_hospital
 from core.services.run_steps import step_title
 from core.services.run_views import OwnFigures, RunView, list_runs, run_detail
 from db.engine import read_scope, session_scope
@@ -146,12 +146,7 @@ def last_runs(app: App, actor: Actor, limit: int = 20) -> list[RunView]:
 
 def _own_hospital(app: App, actor: Actor) -> Hospital:
     with read_scope(app.engine) as session:
-        relation = Relation.OWN_HOSPITAL if actor.hospital_id else Relation.ANY
-        authorise(app, session, actor, Action.READ_NODE, relation)
-        row = session.get(Hospital, actor.hospital_id)
-    if row is None:
-        raise NotFound
-    return row
+        return own_hospital(app, session, actor, Action.READ_NODE)
 
 
 def _state(record: CertificateRecord, now: datetime) -> str:

@@ -16,11 +16,12 @@ from core.learning.privacy import NOT_COVERED, WHOLE_LINE, PrivacyUnit, block_of
 from core.learning.run_choices import PrivacyOptions, PrivateWeights
 from core.services import audit
 from core.services.app import Actor, App
-from core.services.authorise import Action, Relation, authorise
+from core.services.authorise import Action
 from core.services.dataset_store import open_name
+from core.services.own_hospital import own_hospital
 from core.services.run_views import OwnFigures, open_figures
 from db.engine import read_scope, session_scope
-from db.models import Dataset, Hospital, Run, RunEvent, RunMember
+from db.models import Dataset, Run, RunEvent, RunMember
 
 __all__ = [
     "NOT_COVERED",
@@ -148,9 +149,7 @@ def own_spend(app: App, actor: Actor, *, seen: OwnFigures | None = None) -> list
     known: OwnFigures = {} if seen is None else seen
     before = len(known)
     with read_scope(app.engine) as session:
-        relation = Relation.OWN_HOSPITAL if actor.hospital_id else Relation.ANY
-        authorise(app, session, actor, Action.READ_NODE, relation)
-        hospital = session.get_one(Hospital, actor.hospital_id)
+        hospital = own_hospital(app, session, actor, Action.READ_NODE)
         rows = session.exec(
             select(RunEvent, Dataset, Run.study_code)
             .join(Run, col(Run.id) == col(RunEvent.run_id))

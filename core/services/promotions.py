@@ -7,6 +7,7 @@ the app keeps the highest number that it has seen of each study in its own key f
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from datetime import datetime
 
 from sqlmodel import Session, col, select
 
@@ -14,6 +15,7 @@ from core.errors import CheckpointRefused
 from core.learning.orders import AUTHORITY
 from core.services.app import App
 from db.models import Checkpoint
+from security.certificates import Trust
 from security.context import Context, Purpose
 from security.errors import SecurityError
 from security.identity import Identity
@@ -27,10 +29,13 @@ class Promotion:
     Attributes:
         number: counts a study's promotions, roll-backs included.
         sealed_sha256: SHA-256 (hex) of the serving model as it was sealed for the enclaves.
+        litert_sha256: SHA-256 (hex) of the network in it, which is part of a result's measurement; "" in a statement
+            from before it was stated.
     """
 
     number: int
     sealed_sha256: str
+    litert_sha256: str = ""
 
     def check_sealed(self, sealed: bytes) -> None:
         """Hold the stored serving model against the statement.
@@ -42,16 +47,18 @@ class Promotion:
             raise CheckpointRefused("the serving model is not the one that was promoted")
 
 
-def sign_promotion(app: App, session: Session, row: Checkpoint, sealed: bytes, authority: Identity) -> None:
+def sign_promotion(
+    app: App, session: Session, row: Checkpoint, sealed: bytes, authority: Identity, *, litert_sha256: str
+) -> None:
     """Write the next statement of the row's study, for this row and its sealed serving model, into the row."""
     rows = select(Checkpoint).where(Checkpoint.study_code == row.study_code, col(Checkpoint.promotion).is_not(None))
-    numbers = [_highest_seen(app, row.study_code)]
+    numbers = [highest_seen(app, row.study_code)]
     for other in session.exec(rows).all():
         try:
             numbers.append(_read(app, session, other).number)
         except CheckpointRefused:
             continue
-    promotion = Promotion(max(numbers) + 1, hashlib.sha256(sealed).hexdigest())
+    promotion = Promotion(max(numbers) + 1, hashlib.sha256(sealed).hexdigest(), litert_sha256)
     payload = json.dumps(asdict(promotion), sort_keys=True).encode()
     row.promotion = sign(payload, signer=authority, context=_context(row))
 
@@ -63,7 +70,7 @@ def read_promotion(app: App, session: Session, row: Checkpoint) -> Promotion:
         CheckpointRefused: the authority did not promote this model, or promoted another one since.
     """
     promotion = _read(app, session, row)
-    highest = _highest_seen(app, row.study_code)
+    highest = highest_seen(app, row.study_code)
     if promotion.number < highest:
         raise CheckpointRefused("the authority has put another model into service since")
     if promotion.number > highest:
@@ -72,7 +79,15 @@ def read_promotion(app: App, session: Session, row: Checkpoint) -> Promotion:
 
 
 def _read(app: App, session: Session, row: Checkpoint) -> Promotion:
-    trust, at = app.trust(session), app.clock.now()
+    return verify_promotion(row, trust=app.trust(session), at=app.clock.now())
+
+
+def verify_promotion(row: Checkpoint, *, trust: Trust, at: datetime) -> Promotion:
+    """Return what the authority stated of a row; whether it is the newest statement is not asked.
+
+    Raises:
+        CheckpointRefused: it stated nothing, or its certificate does not hold.
+    """
     try:
         payload = verify(row.promotion or b"", trust=trust, context=_context(row), party=AUTHORITY, at=at)
         return Promotion(**json.loads(payload))
@@ -80,7 +95,8 @@ def _read(app: App, session: Session, row: Checkpoint) -> Promotion:
         raise CheckpointRefused("the authority did not put this model into service") from error
 
 
-def _highest_seen(app: App, study_code: str) -> int:
+def highest_seen(app: App, study_code: str) -> int:
+    """Return the number of the newest promotion of a study that the app has seen."""
     file = app.store.folder / _file_name(study_code)
     try:
         return int(file.read_bytes())

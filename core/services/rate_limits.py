@@ -51,6 +51,11 @@ VIEWS = Limit("image.view", 600, timedelta(hours=1))
 """Images that a person has opened: each wakes an enclave, and whoever opens all of them is copying."""
 MESSAGES = Limit("message.send", 30, timedelta(minutes=10))
 """Messages that a person writes."""
+REFERRALS = Limit("referral.ask", 3, timedelta(days=1))
+"""Requests to refer one case: whoever has said no is not asked on and on."""
+
+EXPORTS = Limit("data.export", 5, timedelta(days=1))
+"""Times that a person takes everything out: each opens every picture."""
 
 
 def uploads(app: App) -> Limit:

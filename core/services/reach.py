@@ -15,7 +15,7 @@ from db.models import BlobPart, Case, CaseImage, CaseStatus, CertificateRecord, 
 from security.certificates import Certificate
 from security.errors import CertificateRefused, SealBroken
 from security.keys import KeyUse
-from security.sealing import recipients_of
+from security.sealed_format import recipients_of
 from security.vault import unwrap_front
 
 HEAD_BYTES = 2**14  # certificates, signatures and both recipients lie at the front of a sealed image
@@ -78,6 +78,7 @@ def _readers(app: App, session: Session, cases: Collection[Case]) -> dict[str, s
 def _openers(app: App, session: Session, slug: str) -> set[str]:
     """Return the serials of the sealing certificates under which this hospital can answer now."""
     party, trust, now = serving_party(slug), app.trust(session), app.clock.now()
+    trusts = {KeyUse.SEAL: trust.for_stored(), KeyUse.SIGN: trust}  # a renewed certificate's key still opens
     held: dict[str, set[str]] = {KeyUse.SEAL.value: set(), KeyUse.SIGN.value: set()}
     rows = session.exec(
         select(CertificateRecord.key_use, CertificateRecord.pem).where(
@@ -86,7 +87,9 @@ def _openers(app: App, session: Session, slug: str) -> set[str]:
     ).all()
     for use, pem in rows:
         try:
-            held[use].add(trust.check(Certificate.from_pem(pem), party=party, use=KeyUse(use), at=now).serial)
+            held[use].add(
+                trusts[KeyUse(use)].check(Certificate.from_pem(pem), party=party, use=KeyUse(use), at=now).serial
+            )
         except CertificateRefused:
             continue
     return held[KeyUse.SEAL.value] if held[KeyUse.SIGN.value] else set()

@@ -1,16 +1,17 @@
-"""Referral of a case to another hospital: its images are sealed for that one's enclave alone, bodies as they were.
+"""Moving a case to another hospital: its images are sealed for that one's enclave alone, bodies as they were.
 
 The enclave that can open the images wraps their keys for the other one, the app signs it and tries it there; only then
 is anything changed. The new hospital answers anew, with its own enclave, so the former answer leaves the case; signed
 reviews and messages stay. The former hospital keeps no access. What it, or a backup under the patient's key, has seen
-before stays seen.
+before stays seen. Whether the patient agrees is asked in `core.services.referrals`, which moves cases by this.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sqlmodel import Session
 
-from core.errors import ConsentMissing, NotFound, ReferralRefused
+from core.errors import NotFound, ReferralRefused
 from core.learning.orders import serving_party
 from core.services import audit
 from core.services.answering import ImageOfCase, hand_over
@@ -18,7 +19,6 @@ from core.services.app import Actor, App
 from core.services.authorise import Action
 from core.services.case_access import care_hospital, case_for
 from core.services.case_objects import ObjectKind, image_rows, replace_recipients, sealed_objects
-from core.services.consents import ConsentPurpose, has_consent
 from core.services.genuine import change
 from core.services.routing import RoutingDecision
 from core.services.vault import key_of
@@ -29,40 +29,45 @@ from db.models import Case, CaseStatus, Hospital
 from security.certificates import Certificate
 from security.keys import KeyUse
 
-_NEEDED = (ConsentPurpose.DIAGNOSIS, ConsentPurpose.REFERRAL)
+Check = Callable[[Session, Case], str]
+"""Says in a transaction where a case may go (the id of a hospital), or raises."""
+Settle = Callable[[Session, Case], None]
+"""Writes down, in the transaction that moves a case, that it was moved."""
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What was found when a referral began: who hands over to whom, and what."""
+    """What was found when a move began: who hands over to whom, and what."""
 
     holder: str
     holder_slug: str
+    recipient_id: str
     recipient: Certificate
     study_code: str
     sealed: list[bytes] = field(repr=False)
 
 
-def refer(app: App, actor: Actor, case_id: str, *, hospital_id: str) -> None:
-    """Refer a case; it waits for the new hospital's answer afterwards, which `core.services.cases.retry_waiting` gets.
+def move_case(app: App, actor: Actor, case_id: str, action: Action, *, check: Check, settle: Settle) -> None:
+    """Move a case; it waits for the new hospital's answer afterwards, which `core.services.cases.retry_waiting` gets.
 
     Args:
         app: the application.
-        actor: the patient, or a doctor of the hospital that cares for the case.
+        actor: who asks for it; the policy is asked for `action`.
         case_id: the case.
-        hospital_id: where it goes.
+        action: what they do by it.
+        check: called before the enclaves work, and again in the transaction that changes the case.
+        settle: called in that transaction, after the case was changed.
 
     Raises:
         NotFound: there is no such case or hospital.
         NotAuthorised: it is not this person's.
-        ConsentMissing: the patient has not agreed to referrals, or no longer to the diagnosis.
         ReferralRefused: the case is there already, or somebody else has just changed it.
         EnclaveUnavailable, MemberRefused: one of the two enclaves does not answer, or its certificate does not hold.
         RecordDamaged, CheckpointRefused, ImageBroken: a stored image was changed, or the new enclave cannot open it.
     """
     with read_scope(app.engine) as session:
-        case = case_for(app, session, actor, case_id, Action.REFER_CASE)
-        plan = _plan(app, session, case, hospital_id)
+        case = case_for(app, session, actor, case_id, action)
+        plan = _plan(app, session, case, check(session, case))
     study, images = STUDIES_BY_CODE[plan.study_code], len(plan.sealed)
     handed = [
         hand_over(
@@ -75,17 +80,16 @@ def refer(app: App, actor: Actor, case_id: str, *, hospital_id: str) -> None:
         for number, sealed in enumerate(plan.sealed)
     ]
     with session_scope(app.engine) as session:
-        case = case_for(app, session, actor, case_id, Action.REFER_CASE, lock=True)
-        if _plan(app, session, case, hospital_id) != plan:
+        case = case_for(app, session, actor, case_id, action, lock=True)
+        if _plan(app, session, case, check(session, case)) != plan:
             raise ReferralRefused
-        _move(app, session, case, handed, hospital_id)
-        details: audit.Details = {"from": plan.holder, "to": hospital_id, "images": images}
+        _move(app, session, case, handed, plan.recipient_id)
+        settle(session, case)
+        details: audit.Details = {"from": plan.holder, "to": plan.recipient_id, "images": images}
         audit.append(app, session, actor, "case.refer", object_id=case_id, details=details)
 
 
 def _plan(app: App, session: Session, case: Case, hospital_id: str) -> _Plan:
-    if not all(has_consent(session, case.patient_id, purpose) for purpose in _NEEDED):
-        raise ConsentMissing("for a referral")
     holder, to = session.get_one(Hospital, care_hospital(case)), session.get(Hospital, hospital_id)
     if to is None or not to.is_active:
         raise NotFound
@@ -95,7 +99,7 @@ def _plan(app: App, session: Session, case: Case, hospital_id: str) -> _Plan:
     recipient = app.certificate_of(serving_party(to.slug), KeyUse.SEAL, session)
     key = key_of(app, session, case.patient_id)
     sealed = sealed_objects(session, case.id, ObjectKind.IMAGE, key=key)
-    return _Plan(holder.id, holder.slug, recipient, case.study_code, sealed)
+    return _Plan(holder.id, holder.slug, to.id, recipient, case.study_code, sealed)
 
 
 def _move(app: App, session: Session, case: Case, handed: list[bytes], hospital_id: str) -> None:

@@ -16,16 +16,20 @@ from sqlmodel import Session, col, select
 
 from core.errors import RecordDamaged
 from core.services.app import APP_PARTY, App
+from core.services.case_records import CaseSummary
 from core.services.context import display_name
 from core.services.vault import key_of
 from core.studies import STUDIES_BY_CODE
 from db.models import Case, CaseReview
+from db.types import new_id
+from security.certificates import Trust
 from security.context import Context, Purpose
 from security.encoding import decode, encode
 from security.errors import SecurityError
 from security.records import RecordCipher
 from security.signing import sign, verify
 
+_TRUSTED = "hemaseal_trust_of_reviews"
 VERSION = 1
 NONCE_BYTES = 16
 
@@ -73,22 +77,103 @@ class Signed:
     signature: bytes
 
 
-def seal_and_sign(app: App, case: Case, review_id: str, key: RecordCipher, statement: Mapping[str, Any]) -> Signed:
+def seal_and_sign(
+    app: App, case: Case, record_id: str, key: RecordCipher, statement: Mapping[str, Any], *, context: Context
+) -> Signed:
     """Return what a doctor states about a case, sealed under the patient's key and signed."""
     canonical = encode(
         {
             **statement,
             "version": VERSION,
-            "review": review_id,
+            "review": record_id,
             "case": case.id,
             "nonce": secrets.token_bytes(NONCE_BYTES),
         }
     )
-    context = review_context(case, review_id)
     return Signed(
         body=key.seal(canonical, context=context),
         signature=sign(hashlib.sha256(canonical).digest(), signer=app.identity, context=context),
     )
+
+
+def new_review(
+    app: App,
+    case: Case,
+    key: RecordCipher,
+    *,
+    doctor_id: str,
+    hospital_id: str,
+    program: CaseSummary,
+    decision: Decision,
+    conclusion: int | None,
+    reason: str,
+    note: str,
+    amends: str | None,
+) -> CaseReview:
+    """Return a review of a case, sealed under its patient's `key` and signed as of now; checks and stores nothing.
+
+    `hospital_id` is the doctor's, `program` what the program had answered; the other values are those of `ReviewView`.
+    """
+    now, review_id = app.clock.now(), new_id()
+    signed = seal_and_sign(
+        app,
+        case,
+        review_id,
+        key,
+        {
+            "doctor": doctor_id,
+            "hospital": hospital_id,
+            "study": STUDIES_BY_CODE[case.study_code].name,
+            "checkpoint": case.checkpoint_id or "",
+            "program": {
+                "outcome": program.outcome.value,
+                "label": program.label_index,
+                "positive_probability": program.positive_probability,
+            },
+            "decision": decision.value,
+            "conclusion": conclusion,
+            "reason": reason,
+            "note": note,
+            "amends": amends,
+            "signed_at": now.isoformat(),
+        },
+        context=review_context(case, review_id),
+    )
+    return CaseReview(
+        id=review_id,
+        case_id=case.id,
+        doctor_id=doctor_id,
+        live_key=case.id,
+        body=signed.body,
+        signature=signed.signature,
+        signed_at=now,
+    )
+
+
+def open_statement(
+    app: App, session: Session, case: Case, *, body: bytes, signature: bytes, context: Context
+) -> dict[str, Any]:
+    """Return what `seal_and_sign` was given, with what it added; the caller compares it with the row.
+
+    Raises:
+        RecordDamaged: seal, signature, hash or version does not hold.
+    """
+    try:
+        canonical = key_of(app, session, case.patient_id).open(body, context=context)
+        trust = _trust(app, session)
+        digest = verify(signature, trust=trust, context=context, party=APP_PARTY, at=app.clock.now())
+    except SecurityError as error:
+        raise RecordDamaged from error
+    stated: dict[str, Any] = decode(canonical)
+    if digest != hashlib.sha256(canonical).digest() or stated["version"] != VERSION:
+        raise RecordDamaged
+    return stated
+
+
+def _trust(app: App, session: Session) -> Trust:
+    """Return what stored signatures are checked against, looked up once in a transaction."""
+    trust: Trust = session.info.get(_TRUSTED) or session.info.setdefault(_TRUSTED, app.trust(session).for_stored())
+    return trust
 
 
 def read_chain(
@@ -119,21 +204,10 @@ def _read_review(app: App, session: Session, case: Case, row: CaseReview, *, for
     Raises:
         RecordDamaged: one of these does not hold.
     """
-    context = review_context(case, row.id)
-    try:
-        canonical = key_of(app, session, case.patient_id).open(row.body, context=context)
-        digest = verify(row.signature, trust=app.trust(session), context=context, party=APP_PARTY, at=row.signed_at)
-    except SecurityError as error:
-        raise RecordDamaged from error
-    stated = decode(canonical)
-    said = (stated["version"], stated["review"], stated["case"], stated["doctor"], stated["signed_at"])
-    if digest != hashlib.sha256(canonical).digest() or said != (
-        VERSION,
-        row.id,
-        row.case_id,
-        row.doctor_id,
-        row.signed_at.isoformat(),
-    ):
+    context, at = review_context(case, row.id), row.signed_at
+    stated = open_statement(app, session, case, body=row.body, signature=row.signature, context=context)
+    said = (stated["review"], stated["case"], stated["doctor"], stated["signed_at"])
+    if said != (row.id, row.case_id, row.doctor_id, at.isoformat()):
         raise RecordDamaged
     return ReviewView(
         id=row.id,

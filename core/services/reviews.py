@@ -9,17 +9,16 @@ from core.services.app import Actor, App
 from core.services.authorise import Action
 from core.services.case_access import case_for
 from core.services.case_records import CaseSummary, Outcome, open_summary
-from core.services.review_records import Decision, ReviewView, read_chain, seal_and_sign
+from core.services.mail_outbox import MailKind, note_mail
+from core.services.review_records import Decision, ReviewView, new_review, read_chain
+from core.services.second_readings import MAX_TEXT, MIN_REASON, after_review
+from core.services.texts import is_showable
 from core.services.vault import key_of
 from core.studies import STUDIES_BY_CODE, Study
 from db.engine import session_scope
 from db.models import CaseReview, CaseStatus, Role
-from db.types import new_id
 
 __all__ = ["Decision", "ReviewView", "reviews_of", "sign_review"]
-
-MIN_REASON = 5
-MAX_TEXT = 2000
 
 
 def sign_review(
@@ -51,7 +50,7 @@ def sign_review(
         NotFound: there is no such case.
         NotAuthorised: not a doctor of the case's hospital.
     """
-    reason, note = reason.strip(), note.strip()
+    reason, note = (text.replace("\r\n", "\n").strip() for text in (reason, note))
     try:
         with session_scope(app.engine) as session:
             case = case_for(app, session, actor, case_id, Action.SIGN_REVIEW, lock=True)
@@ -67,43 +66,25 @@ def sign_review(
             for old in rows:
                 old.live_key = None
             session.flush()
-            now, review_id = app.clock.now(), new_id()
-            signed = seal_and_sign(
+            row = new_review(
                 app,
                 case,
-                review_id,
                 key_of(app, session, case.patient_id),
-                {
-                    "doctor": actor.user_id,
-                    "hospital": actor.hospital_id or "",
-                    "study": study.name,
-                    "checkpoint": case.checkpoint_id or "",
-                    "program": {
-                        "outcome": summary.outcome.value,
-                        "label": summary.label_index,
-                        "positive_probability": summary.positive_probability,
-                    },
-                    "decision": decision.value,
-                    "conclusion": chosen,
-                    "reason": reason,
-                    "note": note,
-                    "amends": amends,
-                    "signed_at": now.isoformat(),
-                },
-            )
-            row = CaseReview(
-                id=review_id,
-                case_id=case.id,
                 doctor_id=actor.user_id,
-                live_key=case.id,
-                body=signed.body,
-                signature=signed.signature,
-                signed_at=now,
+                hospital_id=actor.hospital_id or "",
+                program=summary,
+                decision=decision,
+                conclusion=chosen,
+                reason=reason,
+                note=note,
+                amends=amends,
             )
             session.add(row)
             case.status = CaseStatus.ANSWERED if decision is Decision.DEFER else CaseStatus.REVIEWED
             session.flush()
-            details = {"review": review_id, "amends": amends}  # never the decision: others read the log
+            note_mail(app, session, case.patient_id, MailKind.DOCTOR_SIGNED)
+            after_review(app, session, case, decided=decision is not Decision.DEFER)
+            details = {"review": row.id, "amends": amends}  # never the decision: others read the log
             audit.append(app, session, actor, "review.sign", object_id=case.id, details=details)
             return read_chain(app, session, case, [*rows, row], for_patient=False)[0]
     except IntegrityError as error:
@@ -131,6 +112,8 @@ def _conclusion(
     """Return the class index that the review concludes, or refuse what is incomplete or contradicts itself."""
     if max(len(reason), len(note)) > MAX_TEXT:
         raise ReviewRefused(f"at most {MAX_TEXT} characters each")
+    if not is_showable(reason + note):
+        raise ReviewRefused("the text has characters that cannot be shown")
     if decision is not Decision.AGREE and len(reason) < MIN_REASON:
         raise ReviewRefused("write the reason")
     if decision is Decision.DEFER:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from core.errors import NoHospital
+from core.errors import NoHospital, RecordDamaged
 from core.services.places import Place, distance_km
 
 KM_PER_OPEN_CASE = 25.0  # one open case in front of the patient weighs as much as this much further to go
@@ -77,8 +77,15 @@ class RoutingDecision:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "RoutingDecision":
-        """Read back what `to_json` wrote."""
-        return cls(**{**stored, "reason": Reason(stored["reason"])})
+        """Read back what `to_json` wrote.
+
+        Raises:
+            RecordDamaged: it was changed from outside.
+        """
+        try:
+            return cls(**{**stored, "reason": Reason(stored["reason"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise RecordDamaged from error
 
     def after_referral(self, hospital_id: str) -> "RoutingDecision":
         """The decision to refer the case to another hospital; where the patient is plays no part in it."""

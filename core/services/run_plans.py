@@ -7,6 +7,7 @@ from typing import Any
 from core.learning.orders import AggregationMode, asked_in_round, survivors_needed
 from core.learning.run_choices import (
     MAX_DEADLINE_S,
+    MAX_PATIENCE,
     MAX_SERVER_RATE,
     MAX_TRIES,
     Combining,
@@ -20,6 +21,7 @@ from core.learning.training import MAX_PROXIMAL
 
 __all__ = [
     "MAX_DEADLINE_S",
+    "MAX_PATIENCE",
     "MAX_PROXIMAL",
     "MAX_SERVER_RATE",
     "MAX_TRIES",
@@ -108,6 +110,8 @@ def choices_in_words(*, combining: Combining, server: ServerOptions, proximal: f
         words.append(f"training may take {rules.deadline_s / 60:g} min")
     if rules.tries > 1:
         words.append(f"a round is tried {rules.tries} times")
+    if rules.patience:
+        words.append(f"ends after {rules.patience} rounds without a lower validation loss")
     if rules.on_failure is OnFailure.PAUSE:
         words.append("a failed round pauses the run")
     return words

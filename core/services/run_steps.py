@@ -7,7 +7,7 @@ from enum import StrEnum
 from core.learning.orders import AggregationMode
 from core.learning.run_figures import RoundFigures
 
-__all__ = ["DONE", "Phase", "PhaseState", "PhaseView", "done_at", "phases_of", "step_title"]
+__all__ = ["DONE", "Phase", "PhaseState", "PhaseView", "done_at", "phase_of", "phases_of", "rank_of", "step_title"]
 
 
 class Phase(StrEnum):
@@ -73,11 +73,13 @@ _STEPS = {
     "figures-reveal": _Words(Phase.FIGURES, "drawing a point again", "revealed its random value for the figures"),
     "figures-hash": _Words(Phase.FIGURES, "checking the figures", "signed the hash of its own masked figures"),
     "figures-tally": _Words(Phase.FIGURES, "adding figures", "read the sum of all figures and signed the lineage"),
-    "open": _Words(Phase.SEALING, "checking the seal", "opened the sealed model and found its own"),
     "seal": _Words(Phase.SEALING, "sealing", "sealed the new model for members and authority"),
+    "open": _Words(Phase.SEALING, "checking the seal", "opened the sealed model and found its own"),
     "export": _Words(Phase.EXPORT, "export", "exported, calibrated and sealed the serving model"),
 }
 
+_RANKS = {step: place for place, step in enumerate(_STEPS)}
+_RANKS["open"] = _RANKS["seal"]
 DONE = {step: words.done for step, words in _STEPS.items()}
 """Step -> what a party that answered it has done."""
 
@@ -96,6 +98,19 @@ _BLIND = (
 def step_title(step: str) -> str:
     """Return a step's short title."""
     return _STEPS[step].title if step in _STEPS else step
+
+
+def phase_of(step: str) -> Phase | None:
+    """Return the phase that a step belongs to; None for a step that is not known here."""
+    return _STEPS[step].phase if step in _STEPS else None
+
+
+def rank_of(step: str) -> int:
+    """Return a number by which the steps of one round are in order.
+
+    Sealing and checking the seal, which are asked of different parties, have the same one.
+    """
+    return _RANKS.get(step, -1)
 
 
 def done_at(step: str) -> str:

@@ -17,7 +17,7 @@ from core.learning.orders import AggregationMode, slug_of
 from core.learning.own_figures import open_own_figures, own_context
 from core.learning.run_choices import PrivacyOptions
 from core.learning.run_events import EventKind, FailureCode
-from core.learning.run_figures import TASKS, RoundFigures, RunEntry, figures_of, totals_of
+from core.learning.run_figures import TASKS, WAITING, RoundFigures, RunEntry, figures_of, totals_of
 from core.services import worker_process
 from core.services.app import Actor, App
 from core.services.authorise import Action, Relation, authorise
@@ -27,13 +27,15 @@ from core.services.run_steps import done_at, step_title
 from core.studies import STUDIES_BY_CODE
 from db.engine import read_scope
 from db.models import Dataset, Hospital, Role, Run, RunEvent, RunMember
-from db.models.federation import Provenance, RunStatus, RunWish
+from db.models.federation import LeaveReason, Provenance, RunStatus, RunWish
 from security.certificates import Trust
+from security.context import Context
 from security.errors import SecurityError
 from security.identity import Identity
 
 __all__ = [
     "TASKS",
+    "WAITING",
     "EventView",
     "FailureCode",
     "MemberView",
@@ -41,16 +43,18 @@ __all__ = [
     "RoundFigures",
     "RunDetail",
     "RunView",
+    "event_view",
     "list_runs",
     "origins",
     "run_detail",
+    "view_of_run",
 ]
 
 OwnFigures = MutableMapping[int, dict[str, float]]
 """Event id -> a node's own figures, as a page remembers them."""
 
 EVENTS_SHOWN = 200
-_TRAINED = {"train", "upload"}
+TRAINED = {"train", "upload"}
 _EVALUATED = {"evaluate", "figures-upload"}
 """Steps whose replies hold a node's own figures, sealed: of its training, and of its validation."""
 
@@ -66,6 +70,8 @@ class MemberView:
         dataset: name of the data set it trains on.
         images: images of the training part.
         drop_requested: its node was made to drop out.
+        left_at: since when it sits out by its own decision; None while it takes part.
+        left_reason: why, for the authority and the hospital itself.
         provenance: where the images come from; None where the viewer may not know.
     """
 
@@ -76,6 +82,8 @@ class MemberView:
     images: int
     drop_requested: bool
     provenance: Provenance | None = None
+    left_at: datetime | None = None
+    left_reason: LeaveReason | None = None
 
 
 @dataclass(frozen=True)
@@ -165,7 +173,7 @@ def list_runs(app: App, actor: Actor) -> list[RunView]:
             statement = statement.join(RunMember, col(RunMember.run_id) == col(Run.id)).where(
                 RunMember.hospital_id == actor.hospital_id
             )
-        return [_run_view(row) for row in session.exec(statement).all()]
+        return [view_of_run(row) for row in session.exec(statement).all()]
 
 
 def origins(app: App, actor: Actor, run_id: str, *, parties: Collection[str]) -> dict[str, Provenance]:
@@ -181,7 +189,9 @@ def origins(app: App, actor: Actor, run_id: str, *, parties: Collection[str]) ->
     return {one.hospital: one.provenance for one in members if one.slug in taking_part and one.provenance is not None}
 
 
-def run_detail(app: App, actor: Actor, run_id: str, *, seen: OwnFigures | None = None) -> RunDetail:
+def run_detail(
+    app: App, actor: Actor, run_id: str, *, seen: OwnFigures | None = None, with_own: bool = True
+) -> RunDetail:
     """Return a run with its rounds and events.
 
     Args:
@@ -189,6 +199,7 @@ def run_detail(app: App, actor: Actor, run_id: str, *, seen: OwnFigures | None =
         actor: who looks; the authority sees every node's own figures, a hospital its own.
         run_id: id of the run.
         seen: own figures that the page has opened before; new ones are added.
+        with_own: whether nodes' own figures are wanted at all; opening them takes a millisecond each.
 
     Raises:
         NotAuthorised: the role may not see runs.
@@ -202,7 +213,8 @@ def run_detail(app: App, actor: Actor, run_id: str, *, seen: OwnFigures | None =
         mine = next((member.slug for member in members if member.hospital_id == actor.hospital_id), None)
         if actor.role is not Role.AUTHORITY:  # what data another hospital has is that hospital's matter
             members = [
-                one if one.slug == mine else replace(one, dataset="", images=0, provenance=None) for one in members
+                one if one.slug == mine else replace(one, dataset="", images=0, provenance=None, left_reason=None)
+                for one in members
             ]
         if run is None or (actor.role is Role.HOSPITAL and mine is None):
             raise NotFound
@@ -210,7 +222,7 @@ def run_detail(app: App, actor: Actor, run_id: str, *, seen: OwnFigures | None =
         visible = [
             row
             for row in rows
-            if row.sealed is not None and (actor.role is Role.AUTHORITY or slug_of(row.party) == mine)
+            if with_own and row.sealed is not None and (actor.role is Role.AUTHORITY or slug_of(row.party) == mine)
         ]
         unseen = [row for row in visible if row.id not in known]
         if unseen:
@@ -222,7 +234,7 @@ def run_detail(app: App, actor: Actor, run_id: str, *, seen: OwnFigures | None =
     own, losses = _by_round(visible, known)
     rounds = figures_of(_entry(row) for row in rows)
     return RunDetail(
-        run=_run_view(run),
+        run=view_of_run(run),
         members=members,
         rounds=rounds,
         own=own,
@@ -231,7 +243,7 @@ def run_detail(app: App, actor: Actor, run_id: str, *, seen: OwnFigures | None =
         privacy=_privacy(run),
         choices=choices_of(run.options),
         totals=totals_of(rounds),
-        events=[_event_view(row) for row in reversed(rows[-EVENTS_SHOWN:]) if row.kind != EventKind.PROGRESS],
+        events=[event_view(row) for row in reversed(rows[-EVENTS_SHOWN:]) if row.kind != EventKind.PROGRESS],
         worker_alive=worker_process.is_running(app.settings) or _is_held_elsewhere(run, app.clock.now()),
     )
 
@@ -242,9 +254,9 @@ def _is_held_elsewhere(run: Run, now: datetime) -> bool:
     return held and not str(run.worker).startswith(f"{socket.gethostname()[:24]}/")
 
 
-def open_figures(row: RunEvent, *, study: str, reader: Identity, trust: Trust, at: datetime) -> dict[str, float]:
-    """Open a node's own figures; what was tampered with, or comes from a revoked node, is shown as missing."""
-    context = own_context(
+def figures_context(row: RunEvent, *, study: str) -> Context:
+    """Return what the figures of an event are bound to; `study` is a code."""
+    return own_context(
         study=study,
         party=row.party,
         run=row.run_id,
@@ -252,8 +264,13 @@ def open_figures(row: RunEvent, *, study: str, reader: Identity, trust: Trust, a
         attempt=str(row.payload.get("attempt", "")),
         step=str(row.payload.get("step", "")),
     )
+
+
+def open_figures(row: RunEvent, *, study: str, reader: Identity, trust: Trust, at: datetime) -> dict[str, float]:
+    """Open a node's own figures; what was tampered with, or comes from a revoked node, is shown as missing."""
+    context = figures_context(row, study=study)
     try:
-        return open_own_figures(row.sealed or b"", reader=reader, trust=trust, context=context, at=at)
+        return open_own_figures(row.sealed or b"", reader=reader, trust=trust.for_stored(), context=context, at=at)
     except SecurityError:
         return {}
 
@@ -272,7 +289,7 @@ def _by_round(
         figures, slug = known.get(row.id or 0, {}), slug_of(row.party)
         if row.payload.get("step") in _EVALUATED and figures:
             own.setdefault(row.round_number, {})[slug] = figures
-        elif row.payload.get("step") in _TRAINED and "loss" in figures:
+        elif row.payload.get("step") in TRAINED and "loss" in figures:
             losses.setdefault(row.round_number, {})[slug] = figures["loss"]
     return own, losses
 
@@ -308,12 +325,15 @@ def _members(app: App, session: Session, run_id: str) -> list[MemberView]:
             images=sum(dataset.class_counts.get("training", [])),
             provenance=dataset.provenance,
             drop_requested=member.drop_requested,
+            left_at=member.left_at,
+            left_reason=member.left_reason,
         )
         for member, hospital, dataset in rows
     ]
 
 
-def _run_view(row: Run) -> RunView:
+def view_of_run(row: Run) -> RunView:
+    """Return a run as a list shows it."""
     study = STUDIES_BY_CODE.get(row.study_code)
     return RunView(
         id=row.id,
@@ -331,7 +351,8 @@ def _run_view(row: Run) -> RunView:
     )
 
 
-def _event_view(row: RunEvent) -> EventView:
+def event_view(row: RunEvent) -> EventView:
+    """Return an event of a run in plain words."""
     kind = EventKind(row.kind)
     text = _TEXTS[kind]
     if kind is EventKind.ANSWERED:

@@ -1,7 +1,8 @@
 """Set-up: bring an installation, whatever its state, to one that starts. Safe to repeat and to run twice at once.
 
-Order: master key, database schema, authority, members' keys, revocation list, audit log, vault, then (in demo mode)
-accounts and the rest of `core.services.demo`. A step that was done is left alone.
+Order: master key, database schema, authority, members' keys, revocation list, audit log, vault, approval of the
+enclaves' program (in demo mode; elsewhere that is the authority's act), then (in demo mode) accounts and the rest of
+`core.services.demo`. A step that was done is left alone.
 """
 
 import secrets
@@ -12,7 +13,7 @@ from sqlmodel import Session, col, select
 
 from core.clock import Clock, SystemClock
 from core.errors import InvalidInput, SettingsError
-from core.services import audit
+from core.services import approvals, audit
 from core.services.accounts import new_user
 from core.services.app import APP_PARTY, NAMES_SECRET, RECORDS_SECRET, App, check_settings, load_master_key
 from core.services.authority import (
@@ -26,6 +27,9 @@ from core.services.authority import (
 from core.services.context import Profile
 from core.services.erasure import resume
 from core.services.members import PARTS
+from core.services.rekey import resume as resume_exchange
+from core.services.rollover import lock
+from core.services.rollover_plan import Plan
 from core.services.vault_intake import take_in
 from core.settings import Mode, Settings
 from db import migrate
@@ -71,6 +75,7 @@ def run(
     with FileLock(settings.data_dir / "setup.lock", timeout=600):
         _master_key(settings, say)
         _database(settings, say)
+        _unfinished(settings, clock, say)
         try:
             _keys(settings, clock, say, certificate_days)
         except SecurityError as error:
@@ -82,7 +87,10 @@ def run(
                 say(f"Taken into the vault: what is stored of {taken} patients, each under a key of their own")
             if finished := resume(app):
                 say(f"Finished the erasure of {finished} patients")
-            if settings.mode is Mode.DEMO:
+            demo_mode = settings.mode is Mode.DEMO
+            if told := approvals.approve_own_code(app) if demo_mode else approvals.say_standing(app):
+                say(told)
+            if demo_mode:
                 from core.services import demo  # noqa: PLC0415 (production never needs it)
 
                 demo.seed_accounts(app, say, rounds=rounds)
@@ -111,6 +119,15 @@ def _database(settings: Settings, say: Say) -> None:
             say(f"Database ready: {engine.url.render_as_string(hide_password=True)}")
     finally:
         engine.dispose()
+
+
+def _unfinished(settings: Settings, clock: Clock, say: Say) -> None:
+    """Finish an exchange of keys that was stopped."""
+    if Plan.read(settings) is None:
+        return
+    with lock(settings):
+        done = resume_exchange(settings, clock=clock, tell=lambda _progress: None)
+    say(f"Finished an exchange of keys that was stopped: {', '.join(done.parties)}")
 
 
 def _keys(settings: Settings, clock: Clock, say: Say, days: int) -> None:

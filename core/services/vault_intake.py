@@ -20,7 +20,7 @@ from db.models import Case, CaseMessage, CaseReview, PatientKey, User
 from security.context import Context
 from security.errors import SealBroken
 from security.records import RecordCipher
-from security.sealing import front_length
+from security.sealed_format import front_length
 from security.vault import wrapped_front
 
 

@@ -8,7 +8,6 @@ import hashlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,14 +15,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from sqlalchemy import make_url
 
-from core.settings import ROOT, Settings
+from core.services import processes
+from core.settings import Settings
 
 LOCK_NAME = "worker.lock"
 LOG_NAME = "worker.log"
 PID_NAME = "worker.pid"
 STARTING_NAME = "worker.starting"
 START_S = 30.0
-_PASSED_ON = ("PATH", "HOME", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "SYSTEMROOT", "OMP_NUM_THREADS", "KERAS_BACKEND")
 
 
 def is_running(settings: Settings) -> bool:
@@ -53,16 +52,7 @@ def ensure_running(settings: Settings) -> bool:
     if _is_starting(settings):
         return False
     (settings.run_dir / STARTING_NAME).touch()
-    with (settings.run_dir / LOG_NAME).open("ab") as log:
-        subprocess.Popen(
-            [sys.executable, "-m", "federated.worker"],
-            cwd=ROOT,
-            env=environment(settings),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    processes.start(settings, ["federated.worker"], log=settings.run_dir / LOG_NAME)
     return True
 
 
@@ -129,21 +119,3 @@ def _started_at(pid: int) -> str:
         return subprocess.check_output(["ps", "-o", "lstart=", "-p", str(pid)], text=True).strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
-
-
-def environment(settings: Settings) -> dict[str, str]:
-    """What the process gets to know: this installation's settings, whatever the app's own were made from."""
-    values = {
-        "HEMASEAL_MODE": settings.mode.value,
-        "HEMASEAL_DATA_DIR": str(settings.data_dir.resolve()),
-        "HEMASEAL_DATABASE_URL": settings.database,
-        "DATABASE_URL": settings.database,
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1"),
-    }
-    if settings.master_key is not None:
-        values["HEMASEAL_MASTER_KEY"] = settings.master_key.get_secret_value()
-    for name in _PASSED_ON:
-        with suppress(KeyError):
-            values[name] = os.environ[name]
-    return values

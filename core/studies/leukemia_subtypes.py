@@ -44,4 +44,5 @@ STUDY = Study(
     input_size=128,
     min_side=96,
     architecture="efficientnet-lite0-shallow",
+    second_reader=True,  # stages look much alike, and the picture alone cannot prove them
 )

@@ -4,7 +4,7 @@ Most findings were learned in one modality only, so a right class is in part a r
 each finding against no finding within its modality (``docs/results.md``).
 """
 
-from core.studies.study import ClassLabel, Study, Subject
+from core.studies.study import ClassLabel, Policy, Study, Subject, Threshold
 
 STUDY = Study(
     name="multimodal",
@@ -62,5 +62,7 @@ STUDY = Study(
     ),
     input_size=224,
     min_side=64,
-    architecture="efficientnet-lite0-depths",
+    architecture="efficientnet-lite0-deep",
+    orientations=2,
+    policy=Policy(threshold=Threshold.EVEN),
 )

@@ -33,6 +33,8 @@ class Preprocessing:
         guided: edge-preserving guided filter, the picture its own guide.
         guided_radius: half the filter's window in pixels of the network input.
         guided_edge: contrast in grey levels above which an edge is kept.
+        minmax: stretch each picture to its darkest and brightest value (second paper, equation 1); without, values are
+            divided by 255.
     """
 
     stain: StainNormalisation = StainNormalisation.NONE
@@ -44,6 +46,7 @@ class Preprocessing:
     guided: bool = False
     guided_radius: int = 2
     guided_edge: float = 12.0
+    minmax: bool = True
 
     @property
     def version(self) -> str:
@@ -57,4 +60,4 @@ class Preprocessing:
             parts.append(f"bilateral-{self.sigma_colour:g}-{self.sigma_space:g}")
         if self.guided:
             parts.append(f"guided-{self.guided_radius}-{self.guided_edge:g}")
-        return "+".join([*parts, "minmax"])
+        return "+".join([*parts, "minmax" if self.minmax else "scaled"])

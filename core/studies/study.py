@@ -30,6 +30,15 @@ class Inference(StrEnum):
     """The key holder: the enclave has the network below the head, and the head encrypted."""
 
 
+class Threshold(StrEnum):
+    """From which calibrated probability of any positive class an image is called positive."""
+
+    BALANCED = "balanced"
+    """With the highest balanced accuracy of positive against negative on validation."""
+    EVEN = "even"
+    """A half: the more probable side. With many classes the best on validation is mostly chance (docs/studies.md)."""
+
+
 @dataclass(frozen=True)
 class ClassLabel:
     """One class of a study.
@@ -55,6 +64,7 @@ class Policy:
 
     Attributes:
         false_alarm_bound: largest share of all-normal pseudo-patients that may raise the alarm (design, section 8).
+        threshold: how the threshold of an image is chosen.
         uncertain_share: at most this share of the validation images may be answered "uncertain" for lying near the
             threshold ...
         uncertain_odds: ... and none whose calibrated odds are more than this many times above or below the
@@ -64,6 +74,7 @@ class Policy:
     """
 
     false_alarm_bound: float = 0.05
+    threshold: Threshold = Threshold.BALANCED
     uncertain_share: float = 0.10
     uncertain_odds: float = 9.0
     coverage: float = 0.95
@@ -95,9 +106,11 @@ class Study:
         min_side: smallest accepted side of an uploaded image in pixels.
         architecture: name in `core.learning.architectures` that a run trains unless told otherwise.
         orientations: over how many of the eight turned and mirrored pictures an answer is averaged
-            (`core.learning.orientations`): 1 or 8. Only for pictures without a top.
+            (`core.learning.orientations`): 1; 2, the picture and its mirror image, where left and right may change
+            places; or 8, only for pictures without a top.
         preprocessing: what is done to a picture before the network sees it, in training and in serving alike.
         policy: how the decision rule is chosen.
+        second_reader: whether each first conclusion of a doctor is read by another doctor, too.
         inference: who reads the answers. With an encrypted head a picture is one question, without a heat map.
     """
 
@@ -113,6 +126,7 @@ class Study:
     orientations: int = 1
     preprocessing: Preprocessing = field(default=Preprocessing())
     policy: Policy = field(default=Policy())
+    second_reader: bool = False
     inference: Inference = Inference.ENCLAVE
 
     def __post_init__(self) -> None:
@@ -129,8 +143,8 @@ class Study:
             raise ValueError(f"study {self.name}: some classes must be positive, and some not")
         if self.input_size < 16 or self.min_side < 1:  # noqa: PLR2004  the smallest input of `core.learning.architectures`
             raise ValueError(f"study {self.name}: input_size must be 16 or more and min_side 1 or more")
-        if self.orientations not in {1, 8} or (self.orientations > 1 and not self.is_stained):
-            raise ValueError(f"study {self.name}: orientations must be 1, or 8 for stained pictures, which have no top")
+        if self.orientations not in ({1, 2, 8} if self.is_stained else {1, 2}):
+            raise ValueError(f"study {self.name}: orientations must be 1, 2, or, for pictures without a top, 8")
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -8,17 +8,31 @@ from db.models.accounts import (
     RecoveryCode,
     Role,
     SecondFactor,
+    SeenMark,
     SignInFailures,
     User,
     UserSession,
 )
 from db.models.audit import AuditEntry, AuditHead
 from db.models.blobs import Blob, BlobPart
-from db.models.clinic import Appointment, AppointmentStatus, Case, CaseImage, CaseMessage, CaseReview, CaseStatus, Slot
+from db.models.clinic import (
+    Appointment,
+    AppointmentStatus,
+    Case,
+    CaseImage,
+    CaseMessage,
+    CaseReferral,
+    CaseReview,
+    CaseStatus,
+    ReferralStatus,
+    SecondReading,
+    Slot,
+)
 from db.models.federation import (
     Checkpoint,
     CheckpointStatus,
     Dataset,
+    LeaveReason,
     Provenance,
     Run,
     RunAttempt,
@@ -28,19 +42,25 @@ from db.models.federation import (
     RunWish,
 )
 from db.models.inference import EncryptedHeadRecord, HeadQuery
-from db.models.members import CertificateRecord, Hospital, RevocationList
+from db.models.mail import MailKind, MailOutbox
+from db.models.members import ApprovalList, CertificateRecord, Hospital, RevocationList
+from db.models.schedule import Absence, Availability
 from db.models.vault import PatientKey
 
 __all__ = [
+    "Absence",
     "Appointment",
     "AppointmentStatus",
+    "ApprovalList",
     "AuditEntry",
     "AuditHead",
+    "Availability",
     "Blob",
     "BlobPart",
     "Case",
     "CaseImage",
     "CaseMessage",
+    "CaseReferral",
     "CaseReview",
     "CaseStatus",
     "CertificateRecord",
@@ -52,11 +72,15 @@ __all__ = [
     "EncryptedHeadRecord",
     "HeadQuery",
     "Hospital",
+    "LeaveReason",
     "LoginCode",
+    "MailKind",
+    "MailOutbox",
     "PatientKey",
     "Provenance",
     "RateLimit",
     "RecoveryCode",
+    "ReferralStatus",
     "RevocationList",
     "Role",
     "Run",
@@ -66,6 +90,8 @@ __all__ = [
     "RunStatus",
     "RunWish",
     "SecondFactor",
+    "SecondReading",
+    "SeenMark",
     "SignInFailures",
     "Slot",
     "User",

@@ -19,11 +19,12 @@ class Role(StrEnum):
 
 
 class ConsentPurpose(StrEnum):
-    """What a patient can agree to."""
+    """What a patient can agree to in advance; `REFERRAL` could be until text 2026-2, now each request is agreed to."""
 
     DIAGNOSIS = "diagnosis"
     FALLBACK_HOSPITAL = "fallback_hospital"
     REFERRAL = "referral"
+    EMAIL = "email"
 
 
 class User(SQLModel, table=True):
@@ -122,6 +123,16 @@ class UserSession(SQLModel, table=True):
     revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     stepped_up_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
     mac: str = Field(default="", max_length=64)
+
+
+class SeenMark(SQLModel, table=True):
+    """Up to when a person has seen what is new of one kind (`core.services.notices`)."""
+
+    __tablename__ = "seen_mark"
+
+    user_id: str = Field(primary_key=True, foreign_key="user_account.id", max_length=32)
+    kind: str = Field(primary_key=True, max_length=32)
+    seen_at: datetime = Field(sa_type=UtcDateTime)
 
 
 class Consent(SQLModel, table=True):

@@ -7,13 +7,19 @@ from db.types import blob_column_type
 
 
 class AuditEntry(SQLModel, table=True):
-    """One entry; `entry` is the canonical JSON that is hashed, byte for byte."""
+    """One entry; `entry` is the canonical JSON that is hashed, byte for byte.
+
+    `actor`, `action` and `object` repeat what stands in it, so that entries are found; whoever verifies compares them.
+    """
 
     __tablename__ = "audit_entry"
 
     number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     entry: bytes = Field(sa_column=Column(blob_column_type(), nullable=False))
     chain_hash: str = Field(max_length=64)
+    actor: str = Field(max_length=64, index=True)
+    action: str = Field(max_length=64, index=True)
+    object: str = Field(max_length=64, index=True)
 
 
 class AuditHead(SQLModel, table=True):

@@ -36,18 +36,30 @@ class RunWish(StrEnum):
     ABORT = "abort"
 
 
+class LeaveReason(StrEnum):
+    """Why a hospital has left a run. A code, since a free text would be one more place for what nobody should write."""
+
+    MAINTENANCE = "maintenance"
+    DATA = "data"
+    PRIVACY = "privacy"
+    TERMS = "terms"
+    OTHER = "other"
+
+
 class CheckpointStatus(StrEnum):
     """States of a global model."""
 
     CANDIDATE = "candidate"
     IN_SERVICE = "in_service"
     RETIRED = "retired"
+    ROLLED_BACK = "rolled_back"
 
 
 class Dataset(SQLModel, table=True):
     """A data set of one hospital. The images are in a sealed file in the hospital's own folder, never here.
 
-    `name` is sealed; people name data sets after diseases.
+    `name` is sealed; people name data sets after diseases. So is `looks`: how light, sharp and coloured the training
+    images are, as percentiles over all of them (`core.imaging.drift`).
     `class_counts` lists images per class index, in the study's order, by part:
     ``{"training": [..], "validation": [..], "test": [..]}``.
     """
@@ -60,6 +72,7 @@ class Dataset(SQLModel, table=True):
     images: int
     patients: int
     class_counts: dict[str, list[int]] = Field(sa_column=Column(JSON, nullable=False))
+    looks: bytes | None = Field(default=None, sa_column=Column(blob_column_type(), nullable=True))
     rejected: list[list[str]] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
     created_at: datetime = Field(sa_type=UtcDateTime)
 
@@ -86,7 +99,10 @@ class Run(SQLModel, table=True):
 
 
 class RunMember(SQLModel, table=True):
-    """A hospital in a run; `drop_requested` makes its node drop out (for demonstrations)."""
+    """A hospital in a run; `drop_requested` makes its node drop out (for demonstrations).
+
+    `left_at` and `left_reason` are set while the hospital sits out by its own decision.
+    """
 
     __tablename__ = "run_member"
 
@@ -94,6 +110,8 @@ class RunMember(SQLModel, table=True):
     hospital_id: str = Field(foreign_key="hospital.id", primary_key=True, max_length=32)
     dataset_id: str = Field(foreign_key="dataset.id", max_length=32)
     drop_requested: bool = False
+    left_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    left_reason: LeaveReason | None = Field(default=None, sa_type=enum_type(LeaveReason, 16))
 
 
 class RunAttempt(SQLModel, table=True):

@@ -35,6 +35,16 @@ class CertificateRecord(SQLModel, table=True):
     revocation_reason: str | None = Field(default=None, max_length=64)
 
 
+class ApprovalList(SQLModel, table=True):
+    """A list of the enclaves' approved measurements, signed by the authority; the highest number is in force."""
+
+    __tablename__ = "approval_list"
+
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    statement: bytes = Field(sa_column=Column(blob_column_type(), nullable=False))
+    issued_at: datetime = Field(sa_type=UtcDateTime)
+
+
 class RevocationList(SQLModel, table=True):
     """A signed X.509 revocation list; the highest number is in force."""
 

@@ -78,7 +78,13 @@ class Averaging:
 
         test = EvaluateRequest(sealed=merged.sealed, weights_sha256=merged.weights_sha256)
         tested = yield from ask(
-            Ask(step=Step.EVALUATE, requests=dict.fromkeys(trained, test), reply=EvaluateReply, quorum=least)
+            Ask(
+                step=Step.EVALUATE,
+                requests=dict.fromkeys(trained, test),
+                reply=EvaluateReply,
+                quorum=least,
+                deadline_s=play.options.round_rules.working_s,
+            )
         )
         figures = {party: reply.figures for party, reply in tested.items()}
         add = SummariseRequest(figures=figures)
@@ -115,6 +121,7 @@ def exporting(play: Play, model: GlobalModel) -> Conversation[Served]:
             requests=dict.fromkeys(model.members or play.options.parties, request),
             reply=ExportReply,
             quorum=MIN_EXPORTERS,
+            deadline_s=play.options.round_rules.working_s,
         )
     )
     agreed = largest_group({party: reply.sha256 for party, reply in exported.items()})

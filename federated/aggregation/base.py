@@ -13,6 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 from core.imaging.datasets import DatasetArrays
 from core.learning.orders import AggregationMode, RunOptions
+from core.learning.run_choices import ANSWER_S
 from core.learning.run_events import FailureCode
 from federated.answering import Answers
 from federated.board import Board
@@ -54,7 +55,7 @@ class Ask(Generic[R]):
         attached: ... to these parties; None for all.
         certificates: whose sealing certificates the parties need.
         briefed: whether order and group key come with it; who is in the midst of an attempt has them.
-        deadline_s: seconds that the parties have; 0 for no limit.
+        deadline_s: seconds that the parties have, so that who hangs does not hang the others; 0 for a day.
         absorb: told of each proper reply and its attachment as it comes, so that nothing large needs to be kept; raises
             `Refused` for a reply that is not proper after all.
         explain: asked when the quorum is missed: what the conversation knows of the cause, for the round's reason.
@@ -68,7 +69,7 @@ class Ask(Generic[R]):
     attached: Collection[str] | None = None
     certificates: Whose = Whose.EVERYBODY
     briefed: bool = True
-    deadline_s: float = 0.0
+    deadline_s: float = ANSWER_S
     absorb: "Callable[[str, R, Message], None]" = keep_nothing
     explain: Callable[[], str] = str
 

@@ -162,11 +162,12 @@ class LocalWork:
         """Export the run's last model for serving, sealed for the authority, with the node's signed word for it.
 
         Raises:
-            CheckpointRefused: the model is not that of the run's last round.
+            CheckpointRefused: the model is not that of the run's last round (`RunOptions.last_round`).
             Refused: with `FIGURES` or `MEMBER_REFUSED`.
         """
         work, options = self._work, errand.options
-        state, lineage = open_state(work.notary, request.model, run=errand.header.run, round_number=options.rounds)
+        last = options.last_round(request.model.round)
+        state, lineage = open_state(work.notary, request.model, run=errand.header.run, round_number=last)
         try:
             summary = summary_of(lineage.metrics)
         except TypeError:
@@ -180,7 +181,7 @@ class LocalWork:
             study=self.study,
             summary=summary,
             run_id=errand.header.run,
-            round_number=options.rounds,
+            round_number=last,
             members=lineage.members,
             moments_sha256=moments_sha256(state),
         )

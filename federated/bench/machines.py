@@ -20,9 +20,10 @@ from federated.transport.base import Delivery
 
 @dataclass
 class Phase:
-    """One step's times in seconds: of each party, and the coordinator's own."""
+    """One step's times in seconds: of each party, and the coordinator's own; and the bytes that each party sent."""
 
     parties: dict[str, float] = field(default_factory=dict)
+    sent: dict[str, int] = field(default_factory=dict)
     coordinator_s: float = 0.0
 
 
@@ -50,7 +51,9 @@ class Machines:
         """Learn from the run's events which step the last answer belongs to."""
         if event.kind in {EventKind.ANSWERED, EventKind.FAILED}:
             self._place = event.round, event.payload["step"]
-            self.phases[self._place].parties[event.party] = self._seconds.pop(event.party, 0.0)
+            phase = self.phases[self._place]
+            phase.parties[event.party] = self._seconds.pop(event.party, 0.0)
+            phase.sent[event.party] = event.payload.get("bytes_in", 0)
             if event.round == self._measured:
                 sent = self.checkpoint if self._place[1] == Step.SEAL else self.sent
                 sent[event.party] += event.payload.get("bytes_in", 0)

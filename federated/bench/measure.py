@@ -187,6 +187,7 @@ def _figures(
             "nodes_s": sum(phase.parties.values()),
             "slowest_s": max(phase.parties.values(), default=0.0),
             "coordinator_s": phase.coordinator_s,
+            "most_sent": max(phase.sent.values(), default=0),
         }
         for step, phase in phases.items()
     }

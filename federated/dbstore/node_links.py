@@ -25,7 +25,7 @@ _PROGRESS_S = 2.0
 
 @dataclass
 class Switches:
-    """What the authority wants of a run and whom it made drop out, read at most every half second.
+    """What the authority wants of a run, whom it made drop out and who has left, read at most every half second.
 
     Attributes:
         engine: the database.
@@ -42,6 +42,7 @@ class Switches:
     given_up: Callable[[], bool]
     _wish: Wish = Wish.GO
     _down: frozenset[str] = frozenset()
+    _left: frozenset[str] = frozenset()
     _read_at: float = field(default=float("-inf"))
 
     def should_stop(self, party: str) -> bool:
@@ -55,6 +56,11 @@ class Switches:
         self._refresh()
         return self.is_lost() or slug_of(party) in self._down
 
+    def has_left(self, party: str) -> bool:
+        """Whether a node's hospital has left the run."""
+        self._refresh()
+        return slug_of(party) in self._left
+
     def _refresh(self) -> None:
         """Read the switches; a database that does not answer leaves them as they are (the lease decides then)."""
         if time.monotonic() - self._read_at < _WISH_AGE_S:
@@ -62,12 +68,14 @@ class Switches:
         self._read_at = time.monotonic()
         with suppress(DatabaseUnavailable), read_scope(self.engine) as session:
             wish = session.exec(select(Run.wish).where(Run.id == self.run)).one()
-            slugs = session.exec(
-                select(Hospital.slug)
+            members = session.exec(
+                select(Hospital.slug, RunMember.drop_requested, RunMember.left_at)
                 .join(RunMember, col(RunMember.hospital_id) == col(Hospital.id))
-                .where(RunMember.run_id == self.run, col(RunMember.drop_requested))
+                .where(RunMember.run_id == self.run)
             ).all()
-            self._wish, self._down = Wish(wish), frozenset(slugs)
+            self._wish = Wish(wish)
+            self._down = frozenset(slug for slug, dropped, _ in members if dropped)
+            self._left = frozenset(slug for slug, _, left_at in members if left_at is not None)
 
 
 @dataclass

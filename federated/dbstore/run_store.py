@@ -4,6 +4,7 @@ Every write checks, in its own transaction, that this worker still owns the run:
 comes back writes nothing. Sealed blobs, signed lineages, codes, bytes and seconds are all that is stored.
 """
 
+import math
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -14,11 +15,12 @@ from sqlmodel import Session, col, select
 from core.diagnosis.exports import encode_exports
 from core.errors import CheckpointRefused
 from core.learning.lineage import read_lineage, sha256_of_lineage
+from core.learning.orders import training_party
 from core.learning.run_events import EventKind, Wish
 from core.services import audit
 from db.blobs import get_blob, put_blob
 from db.engine import read_scope, session_scope
-from db.models import Checkpoint, Run, RunAttempt, RunEvent
+from db.models import Checkpoint, Hospital, Run, RunAttempt, RunEvent, RunMember
 from db.models.federation import RunStatus
 from federated.aggregation.base import GlobalModel, Served
 from federated.dbstore.office import Office
@@ -53,6 +55,16 @@ class DbRunStore:
             self._check(run)
             return Wish(run.wish.value)
 
+    def left(self) -> Collection[str]:
+        """See `RunStore.left`."""
+        with read_scope(self._office.engine) as session:
+            slugs = session.exec(
+                select(Hospital.slug)
+                .join(RunMember, col(RunMember.hospital_id) == col(Hospital.id))
+                .where(RunMember.run_id == self._run, col(RunMember.left_at).is_not(None))
+            ).all()
+        return frozenset(training_party(slug) for slug in slugs)
+
     def latest(self) -> GlobalModel | None:
         """See `RunStore.latest`.
 
@@ -62,6 +74,13 @@ class DbRunStore:
         with read_scope(self._office.engine) as session:
             row = self._latest(session)
             return None if row is None else self._model(session, row)
+
+    def losses(self) -> list[float]:
+        """See `RunStore.losses`."""
+        ours = select(Checkpoint.metrics).where(Checkpoint.run_id == self._run)
+        with read_scope(self._office.engine) as session:
+            rows = session.exec(ours.order_by(col(Checkpoint.round_number))).all()
+            return [metrics.get("loss", math.nan) for metrics in rows]
 
     def starting_model(self) -> Model | None:
         """See `RunStore.starting_model`.
@@ -192,7 +211,7 @@ class DbRunStore:
             row.lineage,
             study=row.study_code,
             weights_sha256=row.weights_sha256,
-            trust=self._office.trust(session),
+            trust=self._office.trust(session).for_stored(),
             at=self._office.clock.now(),
         )
         wire = Model(

@@ -33,7 +33,7 @@ class Transport(Protocol):
 
         Args:
             letters: party and bytes, each party once.
-            deadline_s: after so many seconds, parties that have not answered are delivered as `LATE`; 0 for no limit.
+            deadline_s: after so many seconds, parties that have not answered are delivered as `LATE`; 0 for a day.
 
         Raises:
             TransportClosed: the transport is gone, so nothing will come.

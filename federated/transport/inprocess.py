@@ -9,7 +9,6 @@ its letters, and `Lines.given_up` tells the party that is at work for it to stop
 """
 
 import logging
-import math
 import queue
 import threading
 import time
@@ -17,6 +16,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
+from core.learning.run_choices import MAX_DEADLINE_S
 from core.learning.run_events import FailureCode
 from federated.answering import Answering
 from federated.failures import code_of
@@ -68,7 +68,7 @@ class InProcessTransport:
         """See `Transport.exchange`. Letters that are not sent yet when the deadline passes count as late too."""
         lines = self._lines
         number = lines.begun = lines.under_way = lines.begun + 1
-        ends = lines.now() + deadline_s if deadline_s else math.inf
+        ends = lines.now() + (deadline_s or MAX_DEADLINE_S)
         unsent, missing = iter(letters), set[str]()
         try:
             for party, data in unsent:

@@ -41,6 +41,11 @@ def classes(study: Study, probabilities: Sequence[float], kept: Collection[int],
         st.markdown("\n".join(f"- **{label.title}**: {label.meaning}" for label in study.classes))
 
 
+def measured(measurement: str, approval: int) -> str:
+    """Return the measurement of what answered (hex), in short, and the number of the authority's approval of it."""
+    return f"measurement {measurement[:12]}" + (f" (approval {approval})" if approval else "")
+
+
 def why_uncertain(study: Study, kept: Collection[int]) -> str:
     """Return why the program leaves an answer to the doctor."""
     sides = {study.classes[number].positive for number in kept}

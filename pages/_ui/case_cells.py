@@ -7,7 +7,7 @@ from core.services.app import Actor, App
 from core.services.case_cells import CellPicture, view_cells
 from core.services.case_reading import HEAT_MAP_SCALE, CaseDetail, colour_stops, view_pictures
 from core.services.case_records import Outcome
-from pages._ui import clinic, times
+from pages._ui import answer, clinic, times
 
 ACROSS = 6
 PICTURE_WIDTH = 760
@@ -56,7 +56,7 @@ def _answer(detail: CaseDetail, outcome: str) -> None:
         f"Counted is what reaches the threshold of {result.threshold:.0%}. The interval (Wilson) takes these cells for "
         f"a fair draw from one patient's smear and does not count the program's own errors.{more}  \n"
         f"Answered by the enclave of {clinic.literal(detail.case.care.name)} {times.show_time(result.at)} · "
-        f"model {result.weights_sha256[:12]} · measurement {result.measurement[:12]}. "
+        f"model {result.weights_sha256[:12]} · {answer.measured(result.measurement, result.approval)}. "
         f"{clinic.literal(detail.case.routing_reason)}"
     )
 

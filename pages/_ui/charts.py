@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B6B6B")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid")
@@ -46,42 +47,54 @@ def line_figure(
             y=rows[y],
             name=str(name),
             mode="lines+markers",
-            line={"color": COLOURS[k], "dash": _DASHES[k], "width": 2},
+            line={"color": COLOURS[k], "dash": _DASHES[(number + number // len(COLOURS)) % len(_DASHES)], "width": 2},
             marker={"symbol": _MARKERS[k], "size": 8},
         )
     return _finish(figure, x_title, y_title, y_range, height, legend=series is not None)
 
 
-def bar_figure(
+def rows_figure(
     labels: Sequence[str],
-    bars: dict[str, Sequence[float]],
+    values: Sequence[float],
     *,
+    marked: Sequence[bool],
+    limit: float,
     x_title: str,
-    y_title: str,
-    stacked: bool = False,
-    height: int = 320,
+    names: tuple[str, str],
 ) -> go.Figure:
-    """Return vertical bars, `bars` mapping a series' name to one value per label, with the value above each.
+    """Return horizontal bars from 0 to 1, the first label on top, with a line at `limit`.
 
-    Stacked bars carry no values: thin layers have no room for them, and the table beside the chart has all of them.
+    Args:
+        labels: one for each bar.
+        values: 0..1, written at the bars' ends.
+        marked: which bars stand out, by colour and pattern.
+        limit: where the line is.
+        x_title: what is measured.
+        names: what a plain bar and a marked one mean.
     """
     figure = go.Figure()
-    for number, (name, values) in enumerate(bars.items()):
+    for number, name in enumerate(names):
+        chosen = [place for place, is_marked in enumerate(marked) if is_marked == bool(number)]
         figure.add_bar(
-            x=list(labels),
-            y=list(values),
+            y=[labels[place] for place in chosen],
+            x=[values[place] for place in chosen],
             name=name,
-            marker={"color": COLOURS[number % len(COLOURS)], "pattern": {"shape": ("", "/", ".", "x")[number % 4]}},
-            text=None if stacked else [f"{value:,.3g}" for value in values],
+            orientation="h",
+            marker={"color": COLOURS[number], "pattern": {"shape": ("", "/")[number]}},
+            text=[f"{values[place]:.2f}" for place in chosen],
             textposition="outside",
             cliponaxis=False,
         )
-    figure.update_layout(barmode="stack" if stacked else "group")
-    return _finish(figure, x_title, y_title, None, height, legend=len(bars) > 1)
+    figure.add_vline(x=limit, line={"dash": "dash", "width": 2, "color": COLOURS[-1]})
+    _finish(figure, x_title, "", None, 96 + 32 * len(labels), legend=True)
+    figure.update_layout(barmode="overlay", hovermode="closest")
+    figure.update_xaxes(range=[0, 1.2], tickvals=[0, 0.25, 0.5, 0.75, 1])
+    figure.update_yaxes(title=None, categoryorder="array", categoryarray=list(reversed(labels)), automargin=True)
+    return figure
 
 
 def plot_with_table(figure: go.Figure, frame: pd.DataFrame, *, key: str, alt: str) -> None:
-    """Draw a chart and, in a tab that the keyboard reaches, the same numbers as a table.
+    """Draw a chart and its numbers, as `with_table` does.
 
     Args:
         figure: what to draw.
@@ -89,11 +102,24 @@ def plot_with_table(figure: go.Figure, frame: pd.DataFrame, *, key: str, alt: st
         key: stable key, unique on the page.
         alt: one sentence that says what the chart shows, for people who do not see it.
     """
-    chart, table = st.tabs(["Chart", "Table"], key=f"{key}_tabs")
-    with chart:
+    with with_table(frame, key=key, alt=alt):
         st.plotly_chart(figure, width="stretch", key=key, alt=alt, config={"displayModeBar": False})
-    with table:
-        st.dataframe(frame, hide_index=True, width="stretch", key=f"{key}_table", alt=alt)
+
+
+def with_table(frame: pd.DataFrame, *, key: str, alt: str) -> DeltaGenerator:
+    """Make a place for a chart, and beside it a tab that the keyboard reaches, with the same numbers as a table.
+
+    The table is drawn when somebody opens its tab: a page opens sooner without tables that nobody looks at.
+
+    Args:
+        frame: the numbers in the chart.
+        key: the chart's key, unique on the page.
+        alt: one sentence that says what the chart shows.
+    """
+    chart, table = st.tabs(["Chart", "Table"], key=f"{key}_tabs", on_change="rerun")
+    if table.open:
+        table.dataframe(frame, hide_index=True, width="stretch", key=f"{key}_table", alt=alt)
+    return chart
 
 
 def _finish(

@@ -17,16 +17,23 @@ _MARKDOWN = re.compile(r"[\\`*_{}\[\]()<>#+.!|~:$^=-]")
 PATIENT_ICON, DOCTOR_ICON = ":material/person:", ":material/stethoscope:"
 
 
-def probability_bar(probability: float, threshold: float) -> None:
-    """Draw a probability as a bar with the threshold as a line across it; the numbers stand beside it."""
-    shown, line = f"{probability:.1%}", f"{threshold:.0%}"
+def probability_bar(probability: float, threshold: float, *, band: tuple[float, float]) -> None:
+    """Draw a probability as a bar, with the threshold as a line across it and the uncertain band striped below it.
+
+    The numbers stand beside it.
+    """
+    shown, line, (low, high) = f"{probability:.1%}", f"{threshold:.0%}", band
+    said = f"Probability {shown}, threshold {line}, uncertain from {low:.1%} to {high:.1%}"
     st.html(
-        f'<div role="img" aria-label="Probability {shown}, threshold {line}" style="position:relative;height:2.1rem;'
-        'margin:0.2rem 0 1.4rem 0;border:1px solid #7D9299;border-radius:0.4rem">'
-        f'<div style="width:{probability:.2%};height:100%;background:#0072B2;border-radius:0.3rem"></div>'
+        f'<div role="img" aria-label="{said}" style="position:relative;height:3rem;margin:0.6rem 0 1.6rem 0">'
+        '<div style="position:absolute;inset:0 0 1rem 0;border:1px solid #7D9299;border-radius:0.4rem">'
+        f'<div style="width:{probability:.2%};height:100%;background:#0072B2;border-radius:0.3rem"></div></div>'
+        f'<div style="position:absolute;left:{low:.2%};width:{high - low:.2%};bottom:0;height:0.8rem;'
+        "border:1px solid #7D9299;background:repeating-linear-gradient(45deg,#7D9299 0 3px,transparent 3px 8px)"
+        '"></div>'
         f'<div style="position:absolute;left:{threshold:.2%};top:-0.3rem;bottom:-0.3rem;width:3px;background:#D55E00">'
-        f'</div><div style="position:absolute;left:{threshold:.2%};top:2.4rem;transform:translateX(-50%);'
-        f'font-size:0.85rem;white-space:nowrap">threshold {line}</div></div>'
+        f'</div><div style="position:absolute;left:clamp(3rem,{threshold:.2%},calc(100% - 3rem));top:3.3rem;'
+        f'transform:translateX(-50%);font-size:0.85rem;white-space:nowrap">threshold {line}</div></div>'
     )
 
 
@@ -93,10 +100,11 @@ def conversation_title(talk: Conversation, *, for_doctor: bool) -> str:
     name = (
         f"{case.patient_name} · {case.number}"
         if for_doctor
-        else f"{case.care.name} · picture of {times.show_time(case.created_at)}"
+        else f"{case.care.name} · picture of {times.show_time(case.created_at)} · {case.number}"
     )
-    unread = f" · {talk.unread} new" if talk.unread else f" · {talk.messages} read" if talk.messages else ""
-    return f"{name}{unread}"
+    if talk.unread:
+        return f"{talk.unread} new · {name}"  # what is new comes first: a narrow window cuts the end off
+    return f"{name} · {talk.messages} read" if talk.messages else name
 
 
 def choose_conversation(talks: Sequence[Conversation], *, for_doctor: bool) -> str:

@@ -9,6 +9,7 @@ import streamlit as st
 
 from core.services.run_plans import (
     MAX_DEADLINE_S,
+    MAX_PATIENCE,
     MAX_PROXIMAL,
     MAX_SERVER_RATE,
     MAX_TRIES,
@@ -135,15 +136,21 @@ def _rounds(mode: AggregationMode, members: int, *, least: int) -> tuple[RoundRu
     minutes = left.number_input(
         "Time for training, in minutes", 0, int(MAX_DEADLINE_S / MINUTE_S), 0, 5, key="order_deadline"
     )
-    left.caption("Who is later is left out of the round. 0 means no limit.")
+    left.caption("Who is later is left out of the round. 0 means a day.")
     tries = middle.number_input("Tries for each round", 1, MAX_TRIES, 1, key="order_tries")
     middle.caption("Each try starts afresh, with new keys; nothing of a failed one is used.")
     failing = right.radio(
         "When all tries of a round failed", list(FAILURES), format_func=FAILURES.__getitem__, key="order_on_failure"
     )
     right.caption("Either can be resumed after the last finished round.")
+    patience = st.number_input("Rounds without a lower validation loss", 0, MAX_PATIENCE, 0, key="order_patience")
+    st.caption("After so many in a row the run ends with the model that it has. 0 means that all rounds are trained.")
     rules = RoundRules(
-        participation=share / 100, deadline_s=minutes * MINUTE_S, tries=int(tries), on_failure=failing or OnFailure.FAIL
+        participation=share / 100,
+        deadline_s=minutes * MINUTE_S,
+        tries=int(tries),
+        on_failure=failing or OnFailure.FAIL,
+        patience=int(patience),
     )
     return rules, minimum
 

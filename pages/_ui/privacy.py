@@ -7,7 +7,7 @@ from core.errors import RunRefused
 from core.services import privacy_spend
 from core.services.privacy_spend import DatasetSpend, PrivacyOptions, PrivateWeights
 from core.services.run_views import RunDetail
-from pages._ui import charts, times
+from pages._ui import charts, live_charts, times
 
 EPSILON = "Epsilon"
 WEIGHTS = {PrivateWeights.ALL: "all weights", PrivateWeights.NORMS_AND_HEAD: "normalisation and head only"}
@@ -97,13 +97,16 @@ def of_run(detail: RunDetail) -> None:
     if not rows:
         st.caption("Epsilon appears when the first hospital has trained.")
         return
-    frame = pd.DataFrame(rows)
-    figure = charts.line_figure(
-        frame, x="Round", y=EPSILON, series="Hospital", x_title="Round", y_title=f"Epsilon at delta {privacy.delta:g}"
+    live_charts.lines_with_table(
+        pd.DataFrame(rows),
+        x="Round",
+        y=EPSILON,
+        series="Hospital",
+        names=[member.slug.capitalize() for member in detail.members],
+        y_title=f"Epsilon at delta {privacy.delta:g}",
+        key="run_epsilon",
+        alt="Epsilon that each hospital's data set has spent, by round",
     )
-    figure.update_xaxes(dtick=1)
-    alt = "Epsilon that each hospital's data set has spent, by round"
-    charts.plot_with_table(figure, frame, key="run_epsilon", alt=alt)
     st.caption(
         "As each hospital's node stated it, over all private trainings of its data set. " + privacy_spend.NOT_COVERED
     )

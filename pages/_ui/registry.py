@@ -16,6 +16,7 @@ class PageSpec:
         url_path: the last part of its address; unique.
         roles: who may open it; empty means people who are not signed in.
         in_menu: whether the navigation lists it (others are reached from another page).
+        demo_only: an installation that is no demo does not have it.
     """
 
     path: str
@@ -24,6 +25,7 @@ class PageSpec:
     url_path: str
     roles: frozenset[Role]
     in_menu: bool = True
+    demo_only: bool = False
 
 
 _NOBODY: frozenset[Role] = frozenset()
@@ -41,25 +43,34 @@ PAGES: tuple[PageSpec, ...] = (
     PageSpec("pages/patient/results.py", "My results", ":material/lab_profile:", "results", _PATIENT),
     PageSpec("pages/patient/appointments.py", "Appointments", ":material/event:", "appointments", _PATIENT),
     PageSpec("pages/patient/messages.py", "Messages", ":material/chat:", "messages", _PATIENT),
+    PageSpec("pages/patient/referrals.py", "Referrals", ":material/move_up:", "referrals", _PATIENT),
     PageSpec("pages/patient/access.py", "Who looked", ":material/visibility:", "access", _PATIENT),
     PageSpec("pages/doctor/worklist.py", "Worklist", ":material/checklist:", "worklist", _DOCTOR),
     PageSpec("pages/doctor/case.py", "Case", ":material/biotech:", "case", _DOCTOR, in_menu=False),
     PageSpec("pages/doctor/schedule.py", "Schedule", ":material/calendar_month:", "schedule", _DOCTOR),
     PageSpec("pages/doctor/messages.py", "Messages", ":material/chat:", "inbox", _DOCTOR),
+    PageSpec("pages/doctor/referrals.py", "Referrals", ":material/move_up:", "referred", _DOCTOR),
     PageSpec("pages/hospital/data.py", "Data sets", ":material/database:", "data", _HOSPITAL),
+    PageSpec("pages/hospital/training.py", "Training runs", ":material/hub:", "training", _HOSPITAL),
+    PageSpec("pages/hospital/incoming.py", "Incoming images", ":material/trending_up:", "incoming", _HOSPITAL),
     PageSpec("pages/hospital/node.py", "Our node", ":material/dns:", "node", _HOSPITAL),
     PageSpec("pages/authority/members.py", "Members", ":material/domain:", "members", _AUTHORITY),
+    PageSpec("pages/authority/users.py", "Users", ":material/group:", "users", _AUTHORITY),
     PageSpec("pages/authority/keys.py", "Keys", ":material/key:", "keys", _AUTHORITY),
     PageSpec("pages/authority/runs.py", "Training runs", ":material/hub:", "runs", _AUTHORITY),
     PageSpec("pages/authority/models.py", "Models", ":material/deployed_code:", "models", _AUTHORITY),
+    PageSpec("pages/authority/evaluation.py", "Evaluation", ":material/fact_check:", "evaluation", _AUTHORITY),
+    PageSpec("pages/authority/enclaves.py", "Enclaves", ":material/memory:", "enclaves", _AUTHORITY),
     PageSpec("pages/authority/audit.py", "Audit log", ":material/verified:", "audit", _AUTHORITY),
+    PageSpec("pages/authority/present.py", "Present", ":material/slideshow:", "present", _AUTHORITY, demo_only=True),
     PageSpec("pages/account/profile.py", "My account", ":material/account_circle:", "account", _EVERYBODY),
 )
 
 
-def pages_for(role: Role | None) -> tuple[PageSpec, ...]:
+def pages_for(role: Role | None, *, demo: bool = True) -> tuple[PageSpec, ...]:
     """Return the pages of a role in menu order; None means a person who is not signed in."""
-    return tuple(page for page in PAGES if (not page.roles if role is None else role in page.roles))
+    own = (page for page in PAGES if (not page.roles if role is None else role in page.roles))
+    return tuple(page for page in own if demo or not page.demo_only)
 
 
 def page_at(url_path: str) -> PageSpec | None:

@@ -61,7 +61,7 @@ def finish(request: Request) -> Response:
         max_age=int(app.settings.session_hours * 3600),
         path="/",
         httponly=True,
-        secure=app.settings.behind_tls,
+        secure=app.settings.over_tls,
         samesite="lax",
     )
     return response

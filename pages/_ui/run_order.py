@@ -8,6 +8,7 @@ from core.services.app import Actor, App
 from core.services.runs import AggregationMode, Provenance
 from core.studies import STUDIES, Study
 from pages._ui import order_choices, privacy, shell, studies, times, training
+from pages._ui.choices import distinct
 
 PROVENANCES = {Provenance.SYNTHETIC: "synthetic", Provenance.PUBLIC: "public", Provenance.CLINICAL: "clinical"}
 NOT_TAKING_PART = "Does not take part"
@@ -102,15 +103,15 @@ def _pick(
     study: Study, hospital: str, own: dict[str, runs.DatasetChoice], place: DeltaGenerator
 ) -> runs.DatasetChoice | None:
     """Draw one hospital's choice of a data set; None if it does not take part."""
-
-    def title(key: str) -> str:
-        if not key:
-            return NOT_TAKING_PART
-        choice = own[key]
-        return f"{choice.name} · {PROVENANCES[choice.provenance]} · {choice.training_images:,} training images"
-
+    titles = {
+        key: f"{choice.name} · {PROVENANCES[choice.provenance]} · {choice.training_images:,} training images"
+        for key, choice in own.items()
+    }
+    told = distinct({**titles, "": NOT_TAKING_PART})
     hospital_id = next(iter(own.values())).hospital_id
-    chosen = place.selectbox(hospital, [*own, ""], format_func=title, key=f"order_dataset_{study.code}_{hospital_id}")
+    chosen = place.selectbox(
+        hospital, list(told), format_func=told.__getitem__, key=f"order_dataset_{study.code}_{hospital_id}"
+    )
     return own.get(chosen)
 
 

@@ -1,15 +1,25 @@
 """One round of a run: how far it has come, who is in it, what it cost each hospital, and what the cloud could see."""
 
+from datetime import datetime
+
 import pandas as pd
 import streamlit as st
 
 from core.services.cloud_view import seen_by_cloud
-from core.services.run_steps import done_at, phases_of, step_title
-from core.services.run_views import FailureCode, RoundFigures, RunDetail
+from core.services.run_nodes import NodeResult, nodes_of
+from core.services.run_steps import phases_of
+from core.services.run_views import RoundFigures, RunDetail
 from core.services.runs import AggregationMode, RunStatus
-from pages._ui import times, training
+from pages._ui import state, times, training
 
 NEWEST = -1
+RESULTS = {
+    NodeResult.NONE: training.MISSING,
+    NodeResult.SENT: "→ update sent",
+    NodeResult.IN_MODEL: "✓ in the model",
+    NodeResult.LEFT_OUT: "✕ left out",
+    NodeResult.NOT_IN: "○ not in the model",
+}
 
 
 def draw(detail: RunDetail) -> None:
@@ -30,7 +40,9 @@ def draw(detail: RunDetail) -> None:
     st.markdown(f"**{_title(one, live=live)}**{_attempts(one)}")
     st.markdown(training.phase_line(phases_of(detail.run.mode, one, under_way=live)))
     _hospitals(detail, one)
-    _cost(one)
+    with st.container():
+        _cost(one)
+    _costs(detail, one)
     _cloud(detail.run.mode, one)
 
 
@@ -44,46 +56,57 @@ def _attempts(one: RoundFigures) -> str:
 
 
 def _hospitals(detail: RunDetail, one: RoundFigures) -> None:
-    """Draw who is in and what each did last; then what it cost each."""
-    left_out = {
-        fault.party: f"left out at “{step_title(fault.step)}”: {fault.code.text}"
-        for fault in one.failures
-        if fault.code is not FailureCode.STOPPED
-    }
-    standing, costs = [], []
+    """Draw in which phase each node is, what it does, its last sign and what came of it."""
+    live = detail.run.status is RunStatus.RUNNING
+    names = {member.slug: member.hospital for member in detail.members}
+    nodes = nodes_of(list(names), one, under_way=live)
+    standing = [
+        {
+            "Hospital": names[node.slug],
+            "Phase": node.phase.value if node.phase else training.MISSING,
+            "Does" if live else "Did last": node.doing,
+            "Last sign": _age(node.at, live=live),
+            "Result": RESULTS[node.result],
+        }
+        for node in nodes
+    ]
+    st.dataframe(
+        pd.DataFrame(standing),
+        hide_index=True,
+        key="run_round_hospitals",
+        column_config={title: st.column_config.Column(width="large") for title in ("Does", "Did last")},
+        alt="Nodes in this round: phase, what each does, last sign, result",
+    )
+
+
+def _costs(detail: RunDetail, one: RoundFigures) -> None:
+    """Draw what the round cost each hospital, where somebody opens it."""
+    title = "What this round cost each hospital"
+    part = st.expander(title, icon=":material/timer:", key="run_costs", on_change="rerun")
+    if not part.open:
+        return
+    costs = []
     for member in detail.members:
         party = f"{member.slug}.training"
-        last = one.answered.get(party)
-        did = done_at(last) if last else training.MISSING
-        if party in one.progress:
-            steps, total = one.progress[party]
-            did = f"trains, {steps} of {total} steps"
-        elif party in left_out and party not in one.members:
-            did = left_out[party]
-        seconds, (up, down) = one.by_party.get(party, {}), one.traffic.get(party, (0, 0))
-        update = {"Update": _is_in(one, party)} if one.round > 0 else {}
-        standing.append({"Hospital": member.hospital, **update, "Last": did})
+        split, (up, down) = one.split_of(party), one.traffic.get(party, (0, 0))
         costs.append(
             {
                 "Hospital": member.hospital,
-                **{title: training.seconds(seconds.get(task, 0.0)) for task, title in training.TASK_TITLES.items()},
+                **{title: training.seconds(split[task]) for task, title in training.SPLIT_TITLES.items()},
                 "Sent": training.size(up),
                 "Received": training.size(down),
             }
         )
-    st.dataframe(
-        pd.DataFrame(standing), hide_index=True, key="run_round_hospitals", alt="Hospitals in this round, what each did"
-    )
-    st.dataframe(
+    part.dataframe(
         pd.DataFrame(costs), hide_index=True, key="run_round_costs", alt="Time and bytes of each hospital in this round"
     )
 
 
-def _is_in(one: RoundFigures, party: str) -> str:
-    if one.finished:
-        return "✓ in the model" if party in one.members else "✕ not in"
-    sent = any(answer.party == party and answer.step in {"train", "upload"} for answer in one.answers)
-    return "sent" if sent else training.MISSING
+def _age(at: datetime | None, *, live: bool) -> str:
+    """Return when a node last gave a sign: how long ago while the run is under way, afterwards at what time."""
+    if at is None:
+        return training.MISSING
+    return training.ago(at, state.app().clock.now()) if live else times.show_time(at, seconds=True)
 
 
 def _cost(one: RoundFigures) -> None:
@@ -98,9 +121,13 @@ def _cost(one: RoundFigures) -> None:
 
 
 def _cloud(mode: AggregationMode, one: RoundFigures) -> None:
-    """Draw what the cloud held in this round, and what it could and could not read."""
+    """Draw what the cloud held in this round, and what it could and could not read, where somebody opens it."""
+    title = "What the cloud could see in this round"
+    part = st.expander(title, icon=":material/visibility:", key="run_cloud", on_change="rerun")
+    if not part.open:
+        return
     view = seen_by_cloud(mode, one)
-    with st.expander("What the cloud could see in this round", icon=":material/visibility:", key="run_cloud"):
+    with part:
         if view.held:
             st.dataframe(
                 pd.DataFrame(

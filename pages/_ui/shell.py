@@ -1,6 +1,6 @@
 """What every page looks alike in: title, standing notice, errors, empty states, and the frame around them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -16,7 +16,7 @@ ASSETS = Path(__file__).parent / "assets"
 _STYLE = """
 <style>
 [data-testid="stMainBlockContainer"] { max-width: 68rem; }
-@media (min-width: 1100px) { .st-key-who { position: fixed; top: 0.55rem; right: 4rem; width: auto; z-index: 999991; } }
+@media (min-width: 1400px) { .st-key-who { position: fixed; top: 0.55rem; right: 4rem; width: auto; z-index: 999991; } }
 [data-testid="stForm"] [data-testid="stFormSubmitButton"] button {
   background: #0B6E74; border-color: #0B6E74; color: #FFFFFF;
 }
@@ -25,14 +25,25 @@ _STYLE = """
 [data-testid="stCaptionContainer"] { opacity: 0.85; color: inherit; }
 [data-variant="segmented_control"][aria-checked="true"] { color: inherit !important; font-weight: 600; }
 [data-testid="stTextInputRootElement"], [data-testid="stTextAreaRootElement"], [data-testid="stNumberInputContainer"],
+[data-testid="stDateInputField"], [data-testid="stTimeInputTimeDisplay"],
 [data-testid="stSelectbox"] [role="group"], [data-testid="stMultiSelect"] [role="group"] { border-color: #7D9299; }
 [data-testid="stCheckbox"] span:has(input:not(:checked)) + div { border-color: #7D9299; }
 a:focus-visible, button:not([tabindex="-1"]):focus-visible, summary:focus-visible {
   outline: 3px solid currentColor !important; outline-offset: 2px;
 }
-@media (pointer: coarse) { .stButton button, .stLinkButton a, .stFormSubmitButton button { min-height: 2.75rem; } }
+[data-testid="stSliderThumbValue"] { color: inherit; }
+button kbd { color: inherit !important; opacity: 1 !important; }
+[data-testid="stTab"][aria-selected="true"] { color: inherit; font-weight: 600; }
+[data-testid="stPlotlyChart"] .main-svg:not(:has(.hoverlayer > *)) text,
+[data-testid="stVegaLiteChart"] svg text { fill: currentColor !important; }
+[class*="st-key-live_"] [data-stale="true"], [class*="st-key-live_"][data-stale="true"] { opacity: 1 !important; }
+.st-key-access_table :is(th, td):first-child { min-width: 6.5rem; }
+@media (pointer: coarse) {
+  .stButton button, .stLinkButton a, .stFormSubmitButton button { min-height: 2.75rem; }
+  [data-testid="stDataFrame"] { margin-top: 1.5rem; }  /* its tools always stand above it there */
+}
 @media (prefers-reduced-motion: reduce) {
-  *, *::before, *::after { animation-duration: 0.01ms !important; transition-duration: 0.01ms !important; }
+  *, *::before, *::after { animation-duration: 0.01ms !important; transition: none !important; }
 }
 </style>
 """
@@ -50,11 +61,12 @@ def tab_title(text: str) -> None:
     st.set_page_config(page_title=f"{text} · HemaSeal")
 
 
-def signed_in_bar(person: Actor, *, hospital: str = "") -> bool:
-    """Draw the line with the person's role and name and the sign-out button; return True when it was pressed."""
+def signed_in_bar(person: Actor, *, news: Callable[[], None], hospital: str = "") -> bool:
+    """Draw the line with the person's role and name, their news, and the sign-out button; tell if it was pressed."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right", key="who"):
         place = f" · {hospital}" if hospital else ""
         st.markdown(f"**{ROLE_TITLES[person.role]}** · {person.username}{place}", width="content")
+        news()
         return st.button("Sign out", icon=":material/logout:", type="tertiary", key="sign_out")
 
 
@@ -88,6 +100,18 @@ def show_error(error: HemaSealError) -> None:
     detail = f" ({error.detail})" if error.detail else ""
     with st.container(key=f"error_{error.code.lower().replace('-', '_')}"):
         st.error(f"**{error.text}**{detail} {error.remedy}  \n:small[Code {error.code}]", icon=":material/error:")
+
+
+def sections(parts: Mapping[str, Callable[[], None]], *, key: str) -> None:
+    """Draw the choice among the sections of a page, the first one chosen at first, and the section or its error."""
+    names = list(parts)
+    chosen = st.segmented_control(
+        "Section", names, default=names[0], required=True, key=key, label_visibility="collapsed"
+    )
+    try:
+        parts[str(chosen)]()
+    except HemaSealError as error:
+        show_error(error)
 
 
 def empty_state(heading: str, text: str, *, icon: str = ":material/inbox:") -> None:

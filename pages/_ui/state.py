@@ -25,7 +25,7 @@ def app() -> App:
     settings = Settings()
     if not has_session_route():
         if settings.mode is not Mode.DEMO:
-            raise SettingsError("outside demo mode start it with: streamlit run asgi.py")
+            raise SettingsError("outside demo mode start it with: python -m core serve")
         setup.run(settings)
     return App.start(settings)
 

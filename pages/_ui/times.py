@@ -23,6 +23,12 @@ def zone_name() -> str:
     return place.key.replace("_", " ") if isinstance(place, ZoneInfo) else "UTC"
 
 
+def zone_key() -> str:
+    """Return the zone's IANA name, as it is stored with weekly times."""
+    place = zone()
+    return place.key if isinstance(place, ZoneInfo) else "UTC"
+
+
 def local(at: datetime) -> datetime:
     """Return `at` (aware) in the browser's zone."""
     return at.astimezone(zone())

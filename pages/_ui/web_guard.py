@@ -1,4 +1,4 @@
-"""What stands before Streamlit: nobody fetches or sends a file without a session, and every answer has its headers.
+"""What stands before Streamlit: no file without a session, nothing for other origins, and headers on every answer.
 
 Streamlit serves what `st.image` and `st.download_button` show under ``/media/<hash>`` to anybody who has the address
 (its issue 8148), and takes uploads from any tab. `MediaGuard` asks for a live session first.
@@ -8,6 +8,7 @@ import base64
 import hashlib
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import streamlit
 from anyio import to_thread
@@ -15,6 +16,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from pages._ui.cookies import BROWSER_COOKIE, SESSION_COOKIE, new_browser_mark
 from pages._ui.routes import is_live
@@ -43,12 +45,33 @@ class MediaGuard:
         await self.app(scope, receive, send)
 
 
+class SameOrigin:
+    """Answers 403 to what a page of another origin asks for, another port of this host included.
+
+    Cookies know no ports, so a neighbour's page would else act with the session of whoever looks at it: Streamlit takes
+    a WebSocket from any port of the hosts that it knows as its own. A proxy must hand the ``Host`` on as it came.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or one WebSocket."""
+        if scope["type"] in {"http", "websocket"} and _is_foreign(HTTPConnection(scope)):
+            if scope["type"] == "websocket":
+                await WebSocketClose()(scope, receive, send)  # before it is accepted: the client is told 403
+            else:
+                await PlainTextResponse("From another origin", status_code=403)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+
 class SecureHeaders:
     """Adds the security headers to every answer, and the browser cookie to the first page of a browser."""
 
-    def __init__(self, app: ASGIApp, *, behind_tls: bool) -> None:
+    def __init__(self, app: ASGIApp, *, over_tls: bool) -> None:
         self.app = app
-        self.behind_tls = behind_tls
+        self.over_tls = over_tls
         self.fixed = {
             "Content-Security-Policy": content_security_policy(),
             "X-Content-Type-Options": "nosniff",
@@ -58,7 +81,7 @@ class SecureHeaders:
             "Cross-Origin-Resource-Policy": "same-origin",
             "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
         }
-        if behind_tls:
+        if over_tls:
             self.fixed["Strict-Transport-Security"] = "max-age=31536000"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,14 +99,20 @@ class SecureHeaders:
                 if _FILES.match(path):
                     headers["Cache-Control"] = "private, no-store"
                 if first_page:
-                    secure = "; Secure" if self.behind_tls else ""
-                    headers.append(
-                        "Set-Cookie",
-                        f"{BROWSER_COOKIE}={new_browser_mark()}; Path=/; HttpOnly; SameSite=Strict{secure}",
-                    )
+                    mark = f"{BROWSER_COOKIE}={new_browser_mark()}; Path=/; HttpOnly; SameSite=Strict"
+                    headers.append("Set-Cookie", mark)
+                if self.over_tls:
+                    message["headers"] = [_secured(name, value) for name, value in message["headers"]]
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
+
+
+def _secured(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """Return a header; a cookie gets the word without which browsers would send it in clear, if it lacks that."""
+    if name.lower() == b"set-cookie" and b"secure" not in value.lower().replace(b" ", b"").split(b";"):
+        value += b"; Secure"
+    return name, value
 
 
 def content_security_policy() -> str:
@@ -110,6 +139,16 @@ def content_security_policy() -> str:
             "object-src 'none'",
         )
     )
+
+
+def _is_foreign(connection: HTTPConnection) -> bool:
+    """Tell whether a browser says that another origin asks; what is no browser says nothing."""
+    origins, hosts = connection.headers.getlist("origin"), connection.headers.getlist("host")
+    try:
+        named = [urlsplit(one).netloc.lower() for one in origins]
+    except ValueError:  # brackets that do not close
+        return True
+    return bool(named) and named != [host.lower() for host in hosts]
 
 
 def _cookie(scope: Scope, name: str) -> str:

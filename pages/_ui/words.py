@@ -1,5 +1,7 @@
 """Short names, for people, of the services' enums; the long texts belong to the services."""
 
+from collections.abc import Mapping
+
 from core.services.accounts import ConsentPurpose, Role
 
 ROLE_TITLES: dict[Role, str] = {
@@ -12,7 +14,7 @@ ROLE_TITLES: dict[Role, str] = {
 CONSENT_TITLES: dict[ConsentPurpose, str] = {
     ConsentPurpose.DIAGNOSIS: "Analyse my images",
     ConsentPurpose.FALLBACK_HOSPITAL: "Use a second hospital if needed",
-    ConsentPurpose.REFERRAL: "Refer my cases to another hospital",
+    ConsentPurpose.EMAIL: "Tell me by e-mail when something is new",
 }
 
 KEY_USES: dict[str, str] = {"sign": "signing", "seal": "sealing"}
@@ -24,7 +26,16 @@ PARTY_PARTS: dict[str, str] = {
     "coordinator": "Coordinator",
     "aggregation": "Aggregation enclave",
     "app": "This application",
+    "keyholder": "Key holder",
 }
+
+
+def party_title(name: str, hospitals: Mapping[str, str]) -> str:
+    """Return a party's name for people: “North hospital · training node”; `hospitals` are names by short name."""
+    slug, _, part = name.partition(".")
+    title = PARTY_PARTS.get(part, part)
+    return f"{hospitals.get(slug, slug)} · {title}" if part else PARTY_PARTS.get(name, name)
+
 
 # RFC 5280, section 5.3.1, in words.
 REVOCATION_REASONS: dict[str, str] = {
@@ -47,13 +58,18 @@ ACT_GROUPS: dict[str, str] = {
     "profile.": "Personal details",
     "case.": "Cases",
     "review.": "Reviews",
+    "referral.": "Referrals",
     "message": "Messages",
     "appointment.": "Appointments",
     "dataset.": "Data sets",
     "run.": "Training runs",
+    "incoming.": "Drift of incoming images",
     "model.": "Models",
     "member.": "Members",
     "certificate.": "Certificates",
+    "key.": "Exchanged keys",
+    "evaluation.": "Evaluations",
+    "presentation.": "Presentations",
     "audit.": "The log itself",
     "refused.": "Refused acts",
 }

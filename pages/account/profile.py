@@ -19,11 +19,14 @@ from core.services.accounts import (
     sessions,
     withdraw_consent,
 )
+from core.services.data_export import export_data
 from core.services.erasure import erase
 from core.services.places import place_titles
 from pages._ui import guard, shell, state, step_up, times
 from pages._ui.auth_forms import PASSWORD_RULE, password_form
 from pages._ui.words import CONSENT_TITLES
+
+CONSENTING = {Role.PATIENT, Role.DOCTOR}
 
 app = state.app()
 person = guard.actor()
@@ -42,7 +45,10 @@ def details() -> None:
             city = st.selectbox("City nearest to you (optional)", names, index=known, key="profile_city") or ""
         if st.form_submit_button("Save", key="profile_save"):
             change_profile(app, person, Profile(name.strip(), email.strip(), city))
+            own = profile(app, person)
             st.toast("Your details are saved.", icon=":material/check:")
+    if not own.email and person.role in CONSENTING and any(view.lacks_address for view in consents(app, person)):
+        _no_address()
 
 
 def consent_list() -> None:
@@ -58,10 +64,25 @@ def consent_list() -> None:
                     st.rerun()
             else:
                 st.markdown(f":material/check_circle: Given on {times.show_time(view.given_at)}")
+                if view.lacks_address:
+                    _no_address()
                 if st.button("Withdraw", key=f"withdraw_{view.purpose.value}"):
                     withdraw_consent(app, person, view.purpose)
                     st.rerun()
+    if person.role is not Role.PATIENT:
+        return
     st.caption("Withdrawing holds from now on; what a doctor has already seen and signed stays in the record.")
+    st.markdown("Whether another hospital may look at a picture is asked for each picture alone, under *Referrals*.")
+    if st.button("To my referrals", key="profile_to_referrals"):
+        st.switch_page("pages/patient/referrals.py")
+
+
+def _no_address() -> None:
+    """Say that e-mails were agreed to and can go nowhere."""
+    st.warning(
+        "You agreed to e-mails, but there is no e-mail address under “Details”: none can be sent to you.",
+        icon=":material/alternate_email:",
+    )
 
 
 def password() -> None:
@@ -95,6 +116,34 @@ def browsers() -> None:
     if st.button("Sign out everywhere", key="end_all"):
         end_other_sessions(app, person, guard.token() or "")
         guard.leave()
+
+
+def taking_out() -> None:
+    """Draw what the file with all of one's data holds, and the form that asks for it."""
+    st.markdown(
+        "Take everything that is stored about you with you, in one file: your details and consents, pictures, results, "
+        "what doctors signed, messages, appointments, and who looked at your data. A note in it explains each part, "
+        "and one part is in the format that hospital systems read (HL7 FHIR R4)."
+    )
+    st.caption("The file is not locked: keep it in a safe place. It can be made five times a day.")
+    with st.form("export_form"):
+        typed = st.text_input("Password", type="password", key="export_password", autocomplete="current-password")
+        asked = st.form_submit_button("Make the file", icon=":material/inventory_2:", key="export_submit")
+    if not asked:
+        return
+    with st.spinner("Taking out your data ..."):
+        taken = export_data(app, person, password=typed)
+    st.success("Your file is ready.", icon=":material/check_circle:")
+    st.download_button(
+        f"Save the file ({len(taken) / 2**20:.1f} MiB)",
+        data=taken,
+        file_name="my-hemaseal-data.zip",
+        mime="application/zip",
+        on_click="ignore",
+        type="primary",
+        icon=":material/download:",
+        key="export_save",
+    )
 
 
 def erasing() -> None:
@@ -135,10 +184,13 @@ sections: dict[str, Callable[[], None]] = {
     "Password": password,
     "Second factor": partial(step_up.section, person),
     "Browsers": browsers,
+    "Take my data": taking_out,
     "Erase my data": erasing,
 }
+if person.role not in CONSENTING:
+    del sections["Consents"]
 if person.role is not Role.PATIENT:
-    del sections["Consents"], sections["Erase my data"]
+    del sections["Take my data"], sections["Erase my data"]
 if person.role not in step_up.ROLES:
     del sections["Second factor"]
 if (following := st.session_state.pop("account_next_section", None)) in sections:

@@ -8,7 +8,8 @@ import streamlit as st
 from core.errors import HemaSealError
 from core.services import audit as service
 from core.services import audit_proofs as proofs
-from core.services.accounts import accounts, session_actor
+from core.services.accounts import session_actor
+from core.services.users import staff_names
 from pages._ui import guard, shell, state, times
 from pages._ui.words import ACT_GROUPS, OUTCOMES
 
@@ -162,7 +163,7 @@ def entries() -> None:
     if not found:
         shell.empty_state("No entry fits", "Choose another filter to see more.")
         return
-    names = {view.user_id: view.username for view in accounts(app, person)}
+    names = staff_names(app, person)
     table = [
         {
             "No.": view.number,

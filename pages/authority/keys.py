@@ -2,9 +2,8 @@
 
 import streamlit as st
 
-from core.errors import HemaSealError
 from core.services import key_ceremony as service
-from pages._ui import guard, shell, small_curve, state, times
+from pages._ui import guard, key_exchange, shell, small_curve, state, times
 
 app = state.app()
 person = guard.actor()
@@ -27,7 +26,8 @@ def root_key() -> None:
     )
     if view.expiring:
         st.warning(
-            f"Certificates of {', '.join(view.expiring)} end within {service.SOON.days} days.",
+            f"Certificates of {', '.join(view.expiring)} end within {service.SOON.days} days or have ended: renew them "
+            "under “Renew and exchange”.",
             icon=":material/schedule:",
         )
     _shares(replaced=view.has_recovery)
@@ -70,11 +70,11 @@ def _grouped(digits: str) -> str:
 
 
 shell.title("Keys", "What the federation's trust hangs on, and how keys work.")
-sections = {"The root key": root_key, "How two parties agree": small_curve.draw}
-section = st.segmented_control(
-    "Section", list(sections), default="The root key", required=True, key="keys_section", label_visibility="collapsed"
+shell.sections(
+    {
+        "The root key": root_key,
+        "Renew and exchange": key_exchange.draw,
+        "How two parties agree": small_curve.draw,
+    },
+    key="keys_section",
 )
-try:
-    sections[section]()
-except HemaSealError as error:
-    shell.show_error(error)

@@ -1,30 +1,27 @@
-"""Members: the hospitals that take part, their certificates, and the accounts of doctors and administrators."""
+"""Members: the hospitals that take part, how far each has come, and their certificates."""
 
 import pandas as pd
 import streamlit as st
 
 from core.errors import HemaSealError
-from core.services import accounts as account_service
 from core.services import members as service
-from core.services import step_up
-from core.services.accounts import Role
 from core.services.places import find_place, place_titles
 from pages._ui import guard, shell, state, studies, times
-from pages._ui.words import KEY_USES, PARTY_PARTS, REVOCATION_REASONS, ROLE_TITLES
+from pages._ui.words import KEY_USES, REVOCATION_REASONS, party_title
 
 _STATES = {"valid": "✓ valid", "expired": "⚠ expired", "revoked": "✕ revoked"}
+STATES = {
+    service.MemberState.REGISTERED: "○ registered",
+    service.MemberState.APPROVED: "◇ approved, not keyed",
+    service.MemberState.KEYED: "✓ keyed",
+    service.MemberState.REVOKED: "✕ revoked",
+}
 _SOON_DAYS = 30
 READY = "✓ ready"
 LATER = "◇ ready after the next promotion"
 
 app = state.app()
 person = guard.actor()
-
-
-def _party(name: str, names: dict[str, str]) -> str:
-    """Return a party's name for people: “North hospital · training node”."""
-    slug, _, part = name.partition(".")
-    return f"{names.get(slug, slug)} · {PARTY_PARTS.get(part, part)}" if part else PARTY_PARTS.get(name, name)
 
 
 def hospitals() -> None:
@@ -37,7 +34,7 @@ def hospitals() -> None:
             "Hospital": view.name,
             "City": view.city,
             "Short name": view.slug,
-            "Takes part": "yes" if view.is_active else "no",
+            "State": STATES[service.member_state(view.slug, certificates)],
             "Training node": _standing(valid, f"{view.slug}.training"),
             "Serving enclave": _serving(valid, with_model, f"{view.slug}.serving"),
         }
@@ -45,6 +42,10 @@ def hospitals() -> None:
     ]
     st.dataframe(
         pd.DataFrame(table), hide_index=True, key="hospitals_table", alt="Member hospitals and their certificates"
+    )
+    st.caption(
+        "Registered: on this list. Approved: certified by you. Keyed: all four certificates are valid, so it takes "
+        "part. Revoked: you took a certificate back and nothing has replaced it."
     )
     st.caption(
         "A node needs a valid signing and a valid sealing certificate: without them its messages are refused in every "
@@ -95,14 +96,20 @@ def certificates() -> None:
     views.sort(key=lambda view: (view.state == "valid", "." not in view.party))  # what needs attention, then hospitals
     lists = service.revocation_lists(app, person)
     now = app.clock.now()
-    soon = [view for view in views if view.state == "valid" and (view.not_after - now).days < _SOON_DAYS]
+    soon = [view for view in service.in_use(views) if (view.not_after - now).days < _SOON_DAYS]
     left, middle, right = st.columns(3)
     left.metric("Valid", sum(view.state == "valid" for view in views))
     middle.metric("Revoked", sum(view.state == "revoked" for view in views))
-    right.metric(f"Expire within {_SOON_DAYS} days", len(soon))
+    right.metric(f"End within {_SOON_DAYS} days", len(soon))
+    if soon:
+        st.warning(
+            f"Certificates of {', '.join(sorted({party_title(view.party, names) for view in soon}))} end within "
+            f"{_SOON_DAYS} days or have ended. The page “Keys” renews those of parties on this machine.",
+            icon=":material/schedule:",
+        )
     table = [
         {
-            "Party": _party(view.party, names),
+            "Party": party_title(view.party, names),
             "Key": KEY_USES.get(view.key_use, view.key_use),
             "State": _STATES[view.state],
             "Expires": times.show_date(view.not_after),
@@ -131,7 +138,9 @@ def _revocation(views: list[service.CertificateView], names: dict[str, str]) -> 
             list(open_ones),
             index=None,
             placeholder="Choose a certificate",
-            format_func=lambda s: f"{_party(open_ones[s].party, names)} · {KEY_USES[open_ones[s].key_use]} · …{s[-8:]}",
+            format_func=lambda s: (
+                f"{party_title(open_ones[s].party, names)} · {KEY_USES[open_ones[s].key_use]} · …{s[-8:]}"
+            ),
             key="revoke_serial",
         )
         reason = st.selectbox(
@@ -150,7 +159,7 @@ def _revocation(views: list[service.CertificateView], names: dict[str, str]) -> 
 @st.dialog("Revoke this certificate?")
 def _confirm_revocation(view: service.CertificateView, reason: str, names: dict[str, str]) -> None:
     """Say what will happen, and do it when it is confirmed."""
-    party = _party(view.party, names)
+    party = party_title(view.party, names)
     shell.facts(
         [("Party", party), ("Key", KEY_USES.get(view.key_use, view.key_use)), ("Reason", REVOCATION_REASONS[reason])]
     )
@@ -160,7 +169,8 @@ def _confirm_revocation(view: service.CertificateView, reason: str, names: dict[
         else f"From now on nothing is sealed for **{party}**: it gets no model and no image any more."
     )
     st.warning(
-        f"{effect} This cannot be undone: to take part again, the hospital is admitted anew under another short name.",
+        f"{effect} What it signed before no longer counts either. This cannot be undone; to take part again, it gets "
+        "new keys on the page “Keys”.",
         icon=":material/warning:",
     )
     if st.button("Revoke now", type="primary", key="revoke_confirm"):
@@ -176,80 +186,10 @@ def _confirm_revocation(view: service.CertificateView, reason: str, names: dict[
         st.rerun()
 
 
-def staff() -> None:
-    """Draw the accounts of all who are not patients; make, close and open them."""
-    views = account_service.accounts(app, person)
-    table = [
-        {
-            "User name": view.username,
-            "Role": ROLE_TITLES[view.role],
-            "Hospital": view.hospital or times.NOTHING,
-            "State": "✓ open" if view.is_active else "✕ closed",
-            "Second factor": "yes" if view.second_factor else "no",
-            "Demo": "yes" if view.is_demo else "no",
-        }
-        for view in views
-    ]
-    st.dataframe(pd.DataFrame(table), hide_index=True, key="accounts_table", alt="Accounts of staff")
-    left, right = st.columns(2)
-    with left.container(border=True, key="account_state"):
-        st.header("Close or open an account", anchor=False)
-        others = {view.user_id: view for view in views if view.user_id != person.user_id}
-        chosen = st.selectbox(
-            "Account", list(others), index=None, format_func=lambda i: others[i].username, key="account_chosen"
-        )
-        closing = chosen is None or others[chosen].is_active
-        if st.button("Close account" if closing else "Open account", key="account_toggle", disabled=chosen is None):
-            account_service.set_active(app, person, str(chosen), active=not closing)
-            st.rerun()
-        st.caption("Closing an account signs its browsers out at once.")
-        has_factor = chosen is not None and others[chosen].second_factor
-        if st.button("Take off the second factor", key="account_factor_off", disabled=not has_factor):
-            step_up.reset_second_factor(app, person, str(chosen))
-            st.session_state["members_note"] = f"The second factor of {others[str(chosen)].username} is off."
-            st.rerun()
-        st.caption("For who has lost the authenticator and the recovery codes; make sure that it is them who ask.")
-    with right, st.form("account_form"):
-        st.header("Make an account", anchor=False)
-        hospitals_by_id = {view.id: view.name for view in service.hospitals(app, person)}
-        role = st.selectbox(
-            "Role",
-            [Role.DOCTOR, Role.HOSPITAL, Role.AUTHORITY],
-            format_func=ROLE_TITLES.__getitem__,
-            key="account_role",
-        )
-        hospital = st.selectbox(
-            "Hospital (doctors and hospitals)",
-            list(hospitals_by_id),
-            index=None,
-            format_func=hospitals_by_id.__getitem__,
-            key="account_hospital",
-        )
-        name = st.text_input("Name", key="account_name")
-        username = st.text_input("User name", key="account_username")
-        password = st.text_input("First password", type="password", key="account_password")
-        if st.form_submit_button("Make account", key="account_submit"):
-            account_service.create_account(
-                app,
-                person,
-                username=username,
-                password=password,
-                display_name=name,
-                role=role,
-                hospital_id=None if role is Role.AUTHORITY else hospital,
-            )
-            st.session_state["members_note"] = f"The account {username.strip().lower()} is open."
-            st.rerun()
-
-
 shell.title("Members", "Who takes part, and by which certificates. Revoking one holds from the next message on.")
 if note := st.session_state.pop("members_note", ""):
     st.success(note, icon=":material/check_circle:")
-sections = {"Hospitals": hospitals, "Certificates": certificates, "Accounts": staff}
-section = st.segmented_control(
-    "Section", list(sections), default="Hospitals", required=True, key="members_section", label_visibility="collapsed"
+shell.sections(
+    {"Hospitals": hospitals, "Certificates": certificates},
+    key="members_section",
 )
-try:
-    sections[section]()
-except HemaSealError as error:
-    shell.show_error(error)

@@ -1,34 +1,19 @@
 """Models: candidates with their figures and verified lineage, the one in service, promotion and roll-back."""
 
+import re
+
 import pandas as pd
 import streamlit as st
 
 from core.errors import HemaSealError
 from core.services import models as service
 from core.services import privacy_spend, run_views
+from core.services.model_cards import FIGURES, figure_text, model_card
 from core.services.models import CheckpointStatus, ModelView
 from core.studies import STUDIES, Study
 from pages._ui import guard, shell, state, studies, times, training
+from pages._ui.model_words import MODEL_STATES
 
-STATUS = {
-    CheckpointStatus.CANDIDATE: "◇ candidate",
-    CheckpointStatus.IN_SERVICE: "● in service",
-    CheckpointStatus.RETIRED: "○ retired",
-}
-FIGURES = {
-    "auc": "AUC",
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "sensitivity": "Sensitivity at the threshold",
-    "specificity": "Specificity at the threshold",
-    "loss": "Loss (nats)",
-    "threshold": "Threshold",
-    "temperature": "Temperature",
-    "alarm_rate": "Alarm rate",
-    "false_alarm_rate": "False alarms among all-normal patients",
-    "images": "Validation images",
-}
-WHOLE = frozenset({"images"})
 WARNED = ("auc", "images")
 
 app = state.app()
@@ -39,7 +24,7 @@ def overview(views: list[ModelView]) -> None:
     """Draw all models in a table."""
     table = [
         {
-            "State": STATUS[view.status],
+            "State": MODEL_STATES[view.status],
             "Made": times.show_time(view.created_at),
             "AUC": view.metrics.get("auc"),
             "Accuracy": view.metrics.get("accuracy"),
@@ -85,10 +70,30 @@ def detail(view: ModelView, serving: ModelView | None) -> None:
         ]
     )
     compare(view, serving, key="model_figures")
+    card(view)
     if view.status is CheckpointStatus.IN_SERVICE:
         st.caption("This model answers now.")
     elif st.button("Put into service …", type="primary", key="model_promote", icon=":material/rocket_launch:"):
         confirm_promotion(view, serving)
+
+
+def card(view: ModelView) -> None:
+    """Draw the model card, and the button that saves it, where somebody opens it."""
+    part = st.expander("Model card", icon=":material/description:", key="model_card", on_change="rerun")
+    if not part.open:
+        return
+    with part:
+        text = model_card(app, guard.actor(), view.id)
+        st.markdown(re.sub(r"^#", "###", text, flags=re.MULTILINE))  # below the headings of the page
+        st.download_button(
+            "Save the card",
+            data=text,
+            file_name=f"model-card-{view.weights_sha256[:12]}.md",
+            mime="text/markdown",
+            icon=":material/download:",
+            on_click="ignore",
+            key="model_card_save",
+        )
 
 
 def compare(view: ModelView, serving: ModelView | None, *, key: str) -> None:
@@ -119,10 +124,7 @@ def _is_lower(view: ModelView, serving: ModelView, name: str) -> bool:
 
 def _number(view: ModelView, name: str) -> str:
     """Return a figure as text; a dash where there is none."""
-    value = view.metrics.get(name)
-    if value is None:
-        return training.MISSING
-    return f"{value:,.0f}" if name in WHOLE else f"{value:.3f}"
+    return figure_text(view.metrics, name) or training.MISSING
 
 
 @st.dialog("Put this model into service?", width="medium")
@@ -135,8 +137,13 @@ def confirm_promotion(view: ModelView, serving: ModelView | None) -> None:
     worse = [FIGURES[name] for name in WARNED if serving is not None and _is_lower(view, serving, name)]
     if worse:
         st.warning(
-            f"Lower than in the model in service: {', '.join(worse)}. Patients may get worse answers from this model.",
+            f"Lower than in the model in service: {', '.join(worse)}. "
+            "Its answers may be worse, or these figures less certain.",
             icon=":material/warning:",
+        )
+    if view.status is CheckpointStatus.ROLLED_BACK:
+        st.warning(
+            "This model served before and was rolled back: make sure that the reason is gone.", icon=":material/undo:"
         )
     if view.run_id is not None:
         found = run_views.origins(app, guard.actor(), view.run_id, parties=view.members)
@@ -159,7 +166,10 @@ def confirm_promotion(view: ModelView, serving: ModelView | None) -> None:
 @st.dialog("Bring the earlier model back?")
 def confirm_roll_back(study: Study) -> None:
     """Say what will happen, and do it when it is confirmed."""
-    st.markdown("The model that served before answers from the next image on; the present one becomes a candidate.")
+    st.markdown(
+        "The model that served before answers from the next image on; the present one is marked "
+        "as rolled back: it can be put into service again, and whoever does so is warned."
+    )
     if st.button("Bring it back", type="primary", key="model_roll_back_confirm"):
         try:
             service.roll_back(app, guard.actor(), study.name)

@@ -1,6 +1,7 @@
-"""Training runs: order one, watch it live, steer it."""
+"""Training runs: order one, watch it live, steer it, compare up to ten."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -10,22 +11,25 @@ from core.services import run_views, runs
 from core.services.accounts import Role
 from core.services.app import Actor, App
 from core.services.run_steps import PhaseState, phases_of, step_title
-from core.services.runs import AggregationMode, RunStatus
-from pages._ui import blind_demo, charts, guard, privacy, run_order, run_rounds, shell, state, times, training
+from core.services.runs import RunStatus
+from pages._ui import (
+    blind_demo,
+    cloud_uploads,
+    guard,
+    privacy,
+    run_charts,
+    run_compare,
+    run_order,
+    run_rounds,
+    shell,
+    state,
+    times,
+    training,
+)
 
 LIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
 EVERY_S = 2.0
-OWN_FIGURES = {
-    AggregationMode.SEALED: (
-        "A hospital's own figures are sealed for it, for you and for this application; the cloud only gets the sums "
-        "of all."
-    ),
-    AggregationMode.BLIND: (
-        "A hospital's own figures are sealed for it, for you and for this application; the cloud adds masked numbers "
-        "and gets no figure but what the members publish of all together."
-    ),
-    AggregationMode.PLAIN: "In plain mode the cloud can read each hospital's own figures, as it can read the updates.",
-}
+ABORT = "run_abort_asked"
 
 app = state.app()
 person = guard.actor()
@@ -42,7 +46,10 @@ def watch() -> None:
         st.session_state["run_chosen"] = newest
     chosen = st.selectbox("Run", list(by_id), format_func=lambda key: training.run_title(by_id[key]), key="run_chosen")
     live = by_id[chosen].status in LIVE
-    st.fragment(_draw, run_every=EVERY_S if live else None)(chosen, live=live)
+    with st.container(key="live_run"):
+        st.fragment(_draw, run_every=EVERY_S if live else None)(chosen, live=live)
+    if st.session_state.pop(ABORT, None) == chosen:
+        _confirm_abort(chosen)  # from out here: a dialog of the live part ends, deaf, when that part is drawn again
 
 
 def _draw(run_id: str, *, live: bool) -> None:
@@ -58,15 +65,21 @@ def _draw(run_id: str, *, live: bool) -> None:
         return
     if live and detail.run.status not in LIVE:
         st.rerun()
-    _standing(detail)
-    _controls(detail)
-    _members(detail)
-    run_rounds.draw(detail)
-    _figures(detail)
-    privacy.of_run(detail)
-    _costs(detail)
-    _left_out(detail)
-    _events(detail)
+    parts = (
+        _standing,
+        _controls,
+        _members,
+        run_rounds.draw,
+        cloud_uploads.draw,
+        run_charts.figures,
+        privacy.of_run,
+        run_charts.costs,
+        _left_out,
+        _events,
+    )
+    for part in parts:
+        with st.container():  # a place of its own: what a part adds or leaves out does not move the others
+            part(detail)
 
 
 def _standing(detail: run_views.RunDetail) -> None:
@@ -132,7 +145,8 @@ def _controls(detail: run_views.RunDetail) -> None:
         ):
             _act(runs.resume, run.id)
         if run.status in (*LIVE, RunStatus.PAUSED) and st.button("Abort …", icon=":material/stop:", key="run_abort"):
-            _confirm_abort(run.id)
+            st.session_state[ABORT] = run.id
+            st.rerun()
 
 
 def _act(service: Callable[[App, Actor, str], None], run_id: str) -> None:
@@ -160,7 +174,7 @@ def _members(detail: run_views.RunDetail) -> None:
             "Hospital": member.hospital,
             "Data set": member.dataset,
             "Training images": member.images,
-            "Node": "made to drop out" if member.drop_requested else "takes part",
+            "Node": training.node_state(member),
         }
         for member in detail.members
     ]
@@ -189,70 +203,6 @@ def _drop_button(run_id: str, member: run_views.MemberView) -> None:
         st.rerun(scope="fragment")
 
 
-def _figures(detail: run_views.RunDetail) -> None:
-    """Draw loss, AUC and accuracy per round, of all hospitals together and of each."""
-    finished = [one for one in detail.rounds if one.finished and one.metrics and one.round > 0]
-    st.header("Validation figures", anchor=False)
-    if not finished:
-        st.caption("They appear when the first round is finished.")
-        return
-    for column, (metric, title) in zip(st.columns(len(training.METRICS)), training.METRICS.items(), strict=True):
-        values = [one.metrics.get(metric) for one in finished]
-        change = values[-1] - values[-2] if len(values) > 1 and None not in values[-2:] else None  # type: ignore[operator]
-        column.metric(
-            f"{title}, round {finished[-1].round}",
-            training.MISSING if values[-1] is None else f"{values[-1]:.3f}",
-            None if change is None else f"{change:+.3f}",
-            delta_color="inverse" if metric == "loss" else "normal",
-        )
-    chosen = st.segmented_control(
-        "Figure",
-        list(training.METRICS),
-        default="auc",
-        required=True,
-        format_func=training.METRICS.__getitem__,
-        key="run_metric",
-    )
-    frame = training.metric_frame(detail.rounds, detail.own, chosen)
-    title = training.METRICS[chosen]
-    figure = charts.line_figure(
-        frame, x="Round", y=title, series="Who", x_title="Round", y_title=training.METRIC_AXIS[chosen]
-    )
-    figure.update_xaxes(dtick=1)
-    charts.plot_with_table(figure, frame, key="run_chart", alt=f"{title} by round, all hospitals together and each")
-    st.caption("Measured after each round on patients that nobody trained on. " + OWN_FIGURES[detail.run.mode])
-
-
-def _costs(detail: run_views.RunDetail) -> None:
-    """Draw where the time went and how much travelled."""
-    spent = sum(detail.totals[task] for task in training.TASK_TITLES)
-    if not spent:
-        return
-    st.header("Time and traffic", anchor=False)
-    columns = st.columns(4)
-    columns[0].metric("Training", training.seconds(detail.totals["training_s"]))
-    columns[1].metric(
-        "Cryptography",
-        training.seconds(detail.totals["cryptography_s"]),
-        f"{100 * detail.totals['cryptography_s'] / spent:.1f} % of the work",
-        delta_color="off",
-        delta_arrow="off",
-    )
-    columns[2].metric("Sent to the coordinator", training.size(detail.totals["bytes_up"]))
-    columns[3].metric("Sent by the coordinator", training.size(detail.totals["bytes_down"]))
-    frame = training.seconds_frame(detail.rounds)
-    figure = charts.bar_figure(
-        [str(number) for number in frame["Round"]],
-        {title: list(frame[title]) for title in training.TASK_TITLES.values()},
-        x_title="Round (0 is the opening)",
-        y_title="Seconds over all parties",
-        stacked=True,
-        height=280,
-    )
-    charts.plot_with_table(figure, frame, key="run_time", alt="Seconds by task in each round")
-    st.caption("Round 0 draws and signs the first weights; if TensorFlow has to start first, that is in “Other”.")
-
-
 def _left_out(detail: run_views.RunDetail) -> None:
     """Draw who dropped out or was refused, and why."""
     rows = [
@@ -267,8 +217,11 @@ def _left_out(detail: run_views.RunDetail) -> None:
 
 
 def _events(detail: run_views.RunDetail) -> None:
-    """Draw what happened, the newest first."""
-    with st.expander("What happened", icon=":material/list:", key="run_events"):
+    """Draw what happened, the newest first, where somebody opens it."""
+    part = st.expander("What happened", icon=":material/list:", key="run_events", on_change="rerun")
+    if not part.open:
+        return
+    with part:
         rows = [
             {
                 "Time": times.show_time(event.at, seconds=True),
@@ -295,7 +248,12 @@ shell.title(
     "Training runs",
     "Hospitals train one model together; each keeps its images. What the cloud can see depends on the mode.",
 )
-sections = {"Watch": watch, "New run": order, "How blind works": blind_demo.draw}
+sections: dict[str, Callable[[], None]] = {
+    "Watch": watch,
+    "Compare": partial(run_compare.draw, app, person),
+    "New run": order,
+    "How blind works": blind_demo.draw,
+}
 if (wanted := st.session_state.pop("runs_next_section", None)) in sections:
     st.session_state["runs_section"] = wanted
 st.session_state.setdefault("runs_section", "Watch")  # a default beside a value of the session is warned of

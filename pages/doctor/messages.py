@@ -11,12 +11,12 @@ app = state.app()
 person = guard.actor(Role.DOCTOR)
 
 shell.title("Messages", "Conversations with patients, one for each case. All doctors of your hospital see them.")
+wanted = clinic.case_in_address()
 try:
-    talks = conversations(app, person)
+    talks = conversations(app, person, about=wanted)
 except HemaSealError as error:
     shell.show_error(error)
     st.stop()
-wanted = clinic.case_in_address()
 begun = [talk for talk in talks if talk.messages or talk.case.id == wanted]
 if not begun:
     shell.empty_state(

@@ -8,9 +8,10 @@ import streamlit as st
 from core.errors import AppointmentRefused, HemaSealError
 from core.services.accounts import Role
 from core.services.appointments import AppointmentStatus, AppointmentView, appointments, calendar, cancel
+from core.services.availability import plan, top_up
 from core.services.calendar_file import MAX_WEEKS, weekly_series
 from core.services.slots import SlotView, offer, own_slots, withdraw
-from pages._ui import clinic, guard, shell, state, times
+from pages._ui import clinic, guard, schedule_plan, shell, state, times
 
 LENGTHS = (15, 20, 30, 45, 60)
 NINE = time(9, 0)
@@ -98,20 +99,26 @@ def offer_form() -> None:
 
 def offered(slots: list[SlotView]) -> None:
     """Draw the free times of one day at a time, each with the button that takes it back."""
-    free = [slot for slot in slots if not slot.patient]
+    free = [slot for slot in slots if slot.booked < slot.capacity]
     st.header(f"Free times ({len(free)})", anchor=False)
     days = list(dict.fromkeys(times.local(slot.starts_at).date() for slot in free))
     if not days:
         st.markdown("You offer no free times at the moment.")
         return
     day = st.selectbox("Day", days, format_func=lambda d: f"{d:%A} {d.day} {d:%B}", key="offered_day")
+    st.caption("Press a time to take it back.")
     with st.container(horizontal=True, key="offered_times"):
         for slot in free:
             start = times.local(slot.starts_at)
+            places = f" · {slot.capacity - slot.booked} of {slot.capacity} free" if slot.capacity > 1 else ""
             if start.date() == day and st.button(
-                f"{start:%H:%M}", icon=":material/close:", help="Take this time back", key=f"withdraw_{slot.id}"
+                f"{start:%H:%M}{places}", icon=":material/close:", key=f"withdraw_{slot.id}"
             ):
-                withdraw(app, person, slot.id)
+                try:
+                    withdraw(app, person, slot.id)
+                except HemaSealError as error:
+                    shell.show_error(error)
+                    return
                 say(f"{times.show_time(slot.starts_at)} is no longer offered.")
 
 
@@ -119,9 +126,13 @@ shell.title("Schedule", "Patients see your free times when their picture was loo
 if text := st.session_state.pop("schedule_note", ""):
     st.success(text, icon=":material/check_circle:")
 try:
+    top_up(app, person)
     booked = [v for v in appointments(app, person) if v.status is AppointmentStatus.BOOKED and not v.is_over]
     coming(booked)
     offered(own_slots(app, person))
+    own = plan(app, person)
+    schedule_plan.weekly(app, person, own, say)
+    schedule_plan.absences(app, person, own, say)
     offer_form()
 except HemaSealError as error:
     shell.show_error(error)

@@ -11,7 +11,7 @@ from core.errors import HemaSealError
 from core.services import datasets as service
 from core.services import members
 from core.studies import STUDIES, Study
-from pages._ui import charts, guard, import_results, shell, state, studies, times
+from pages._ui import choices, guard, import_results, live_charts, shell, state, studies, times
 
 PROVENANCES = {
     service.Provenance.SYNTHETIC: "Synthetic",
@@ -55,12 +55,13 @@ def present() -> None:
     st.dataframe(table, hide_index=True, key="datasets_table", alt="Data sets of this hospital")
     times.zone_note()
     by_id = {view.id: view for view in views}
+    titles = choices.distinct({view.id: f"{view.name} · {times.show_time(view.created_at)}" for view in views})
     if (newest := st.session_state.pop("data_newest", None)) in by_id:
         st.session_state["dataset_chosen"] = newest
     chosen = st.selectbox(
         "Look at",
         list(by_id),
-        format_func=lambda key: f"{by_id[key].name} · {times.show_time(by_id[key].created_at)}",
+        format_func=titles.__getitem__,
         key="dataset_chosen",
     )
     _detail(by_id[chosen])
@@ -77,16 +78,10 @@ def _detail(view: service.DatasetView) -> None:
     parts = list(view.class_counts)
     counts = {title: [view.class_counts[part][index] for part in parts] for index, title in enumerate(titles)}
     frame = pd.DataFrame({"Part": [part.capitalize() for part in parts], **counts})
-    figure = charts.bar_figure(
-        list(frame["Part"]),
-        {title: list(frame[title]) for title in titles},
-        x_title="Part",
-        y_title="Images",
-        height=280,
-    )
-    charts.plot_with_table(
-        figure,
+    live_charts.bars_with_table(
         frame,
+        x="Part",
+        y_title="Images",
         key="dataset_balance",
         alt=f"Images of each class in training, validation and test of {view.name}",
     )

@@ -1,14 +1,15 @@
-"""The hospital's node: certificates, data sets, own figures beside those of all, last runs."""
+"""The hospital's node: queue and health, certificates, data sets, what it did, and the audit head to keep."""
 
 import pandas as pd
 import streamlit as st
 
 from core.errors import HemaSealError
-from core.services import datasets, privacy_spend, run_views
+from core.services import datasets
 from core.services import node as service
 from core.services.accounts import session_actor
 from core.services.audit_proofs import head_to_keep
-from pages._ui import charts, guard, privacy, shell, state, times, training
+from core.services.members import in_use
+from pages._ui import guard, node_health, node_log, shell, state, times
 from pages._ui.words import KEY_USES, PARTY_PARTS
 
 STATES = {"valid": "✓ valid", "expired": "⚠ expired", "revoked": "✕ revoked"}
@@ -34,23 +35,18 @@ def certificates() -> None:
         for view in views
     ]
     st.dataframe(pd.DataFrame(table), hide_index=True, key="node_certificates", alt="Certificates of this hospital")
-    soon = [view for view in views if view.state == "valid" and (view.not_after - now).days < SOON_DAYS]
+    soon = [view for view in in_use(views) if (view.not_after - now).days < SOON_DAYS]
     if soon:
-        st.warning("A certificate expires soon; ask the trusted authority for a new one.", icon=":material/schedule:")
+        parts = sorted({PARTY_PARTS.get(view.party.partition(".")[2], view.party) for view in soon})
+        st.warning(
+            f"A certificate of {' and '.join(parts)} ends within {SOON_DAYS} days or has ended; ask the trusted "
+            "authority to renew it.",
+            icon=":material/schedule:",
+        )
     st.caption(
         "The training node and the serving enclave have keys of their own: who opens one can not use the other. "
         "Private keys never leave the node's folder and are encrypted there."
     )
-
-
-def privacy_spent() -> None:
-    """Draw what the data sets have spent of their privacy."""
-    seen: run_views.OwnFigures = st.session_state.setdefault("node_privacy_figures", {})
-    views = privacy_spend.own_spend(app, person, seen=seen)
-    if views:
-        privacy.of_hospital(views)
-    else:
-        shell.empty_state("Nothing spent", "No data set of this hospital has been trained on yet.")
 
 
 def data_sets() -> None:
@@ -73,68 +69,6 @@ def data_sets() -> None:
     st.dataframe(pd.DataFrame(table), hide_index=True, key="node_datasets", alt="Data sets of this hospital")
 
 
-def figures(node: service.NodeView) -> None:
-    """Draw a run's figures: this hospital's own beside those of all hospitals together."""
-    views = service.last_runs(app, person)
-    if not views:
-        shell.empty_state("No run yet", "The trusted authority orders runs; those with this hospital appear here.")
-        return
-    by_id = {view.id: view for view in views}
-    chosen = st.selectbox("Run", list(by_id), format_func=lambda key: training.run_title(by_id[key]), key="node_run")
-    seen: run_views.OwnFigures = st.session_state.setdefault(f"node_figures_{chosen}", {})
-    view = service.comparison(app, person, chosen, seen=seen)
-    st.markdown(f"{training.STATUS[view.run.status]} · round {view.run.rounds_done} of {view.run.rounds}")
-    if view.run.reason:
-        st.caption(view.run.reason)
-    if view.rounds:
-        _chart(view, node)
-    else:
-        st.caption("Figures appear when the first round is finished.")
-    spent = sum(view.seconds.values())
-    if view.seconds["training_s"]:
-        share = f"{100 * view.seconds['cryptography_s'] / spent:.1f} %"
-        cryptography = f"{training.seconds(view.seconds['cryptography_s'])} ({share})"
-        shell.facts(
-            [
-                ("This node trained for", training.seconds(view.seconds["training_s"])),
-                ("and spent on cryptography", cryptography),
-            ]
-        )
-    if view.left_out:
-        st.markdown("**Left out**")
-        frame = pd.DataFrame(view.left_out, columns=["Round", "At", "Why"])
-        st.dataframe(frame, hide_index=True, key="node_failures", alt="Where this node was left out")
-
-
-def _chart(view: service.RunComparison, node: service.NodeView) -> None:
-    """Draw one figure over the rounds."""
-    chosen = st.segmented_control(
-        "Figure",
-        list(training.METRICS),
-        default="auc",
-        required=True,
-        format_func=training.METRICS.__getitem__,
-        key="node_metric",
-    )
-    title = training.METRICS[chosen]
-    rows = [
-        {"Round": number, "Who": who, title: figures[chosen]}
-        for number, (own, everybody) in view.rounds.items()
-        for who, figures in ((node.hospital, own), ("All hospitals together", everybody))
-        if chosen in figures
-    ]
-    frame = pd.DataFrame(rows, columns=["Round", "Who", title])
-    figure = charts.line_figure(
-        frame, x="Round", y=title, series="Who", x_title="Round", y_title=training.METRIC_AXIS[chosen]
-    )
-    figure.update_xaxes(dtick=1)
-    charts.plot_with_table(figure, frame, key="node_chart", alt=f"{title} by round, this hospital and all together")
-    st.caption(
-        "Own figures are of this hospital's validation patients. They are sealed for this node, the trusted "
-        "authority and this application; no other hospital and not the cloud can read them."
-    )
-
-
 def audit_head() -> None:
     """Draw the download of the audit log's signed head, which the hospital keeps."""
     token = guard.token() or ""
@@ -155,15 +89,17 @@ def audit_head() -> None:
 
 try:
     own = service.node(app, person)
-    shell.title(f"Node of {own.hospital}", "Your part of the federation: keys, data, and what it achieves.")
-    st.header("Own figures beside those of all", anchor=False)
-    figures(own)
-    st.header("Privacy spent", anchor=False)
-    privacy_spent()
+    shell.title(
+        f"Node of {own.hospital}", "Your part of the federation: is it well, are its keys valid, what did it do?"
+    )
+    st.header("Queue and health", anchor=False)
+    node_health.draw(app, person)
     st.header("Certificates", anchor=False)
     certificates()
     st.header("Data sets", anchor=False)
     data_sets()
+    st.header("What this node did", anchor=False)
+    node_log.draw(app, person)
     st.header("What others cannot take back", anchor=False)
     audit_head()
     times.zone_note()

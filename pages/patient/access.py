@@ -6,7 +6,7 @@ import streamlit as st
 from core.errors import HemaSealError
 from core.services.access_log import Access, accesses
 from core.services.accounts import Role
-from pages._ui import guard, shell, state, times
+from pages._ui import clinic, guard, shell, state, times
 
 app = state.app()
 person = guard.actor(Role.PATIENT)
@@ -14,23 +14,18 @@ person = guard.actor(Role.PATIENT)
 
 def table(acts: list[Access]) -> None:
     """Draw what others did, the newest first."""
-    rows = [
+    rows = [  # three columns, so that a telephone shows them without breaking each word
         {
             "When": times.show_time(act.time),
-            "Who": act.who,
-            "Hospital": act.place or times.NOTHING,
-            "What": act.what if act.times == 1 else f"{act.what} ({act.times} times)",
-            "Picture": act.case or times.NOTHING,
+            "Who": clinic.literal(" · ".join(filter(None, (act.who, act.place)))),
+            "What": " · ".join(
+                filter(None, (act.what if act.times == 1 else f"{act.what} ({act.times} times)", act.case))
+            ),
         }
         for act in acts
     ]
-    st.dataframe(
-        pd.DataFrame(rows),
-        hide_index=True,
-        key="access_table",
-        alt="Who did what with your data",
-        column_config={"What": st.column_config.Column(width="large")},
-    )
+    with st.container(key="access_table"):
+        st.table(pd.DataFrame(rows), hide_index=True, alt="Who did what with your data")
 
 
 shell.title(

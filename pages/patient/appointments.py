@@ -5,7 +5,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from core.errors import HemaSealError
+from core.errors import HemaSealError, SlotTaken
 from core.services.accounts import Role
 from core.services.appointments import (
     AppointmentStatus,
@@ -18,8 +18,10 @@ from core.services.appointments import (
 )
 from core.services.case_reading import own_cases
 from core.services.case_records import CaseView
-from core.services.slots import free_slots
+from core.services.slots import SlotView, free_slots
 from pages._ui import clinic, guard, shell, state, times
+
+OFFERED_INSTEAD = 3
 
 app = state.app()
 person = guard.actor(Role.PATIENT)
@@ -29,6 +31,7 @@ def note(text: str) -> None:
     """Keep one line to be shown after the page is drawn anew, and draw it anew."""
     st.session_state["appointment_note"] = text
     st.session_state.pop("appointment_moving", None)
+    st.session_state.pop("slot_taken", None)
     st.rerun()
 
 
@@ -88,10 +91,13 @@ def choose(cases: list[CaseView], coming: list[AppointmentView]) -> None:
             "About which picture?",
             ids,
             index=ids.index(wanted) if wanted in ids else 0,
-            format_func=lambda i: f"sent {times.show_time(by_id[i].created_at)} · {by_id[i].care.name}",
+            format_func=lambda i: (
+                f"sent {times.show_time(by_id[i].created_at)} · {by_id[i].care.name} · {by_id[i].number}"
+            ),
             key="appointment_case",
         )
-    slots = free_slots(app, person, case_id)
+    just_taken(case_id, moving)
+    slots = free_slots(app, person, case_id, moving=moving.id if moving else "")
     if not slots:
         shell.empty_state(
             "No free times now",
@@ -100,24 +106,71 @@ def choose(cases: list[CaseView], coming: list[AppointmentView]) -> None:
         )
         return
     slot = clinic.choose_slot(slots, key="slot")
+    wanted_slot = chosen_or_gone(case_id, slot, slots)
     with st.container(horizontal=True):
         pressed = st.button(
             "Move to this time" if moving else "Book this time",
             type="primary",
             icon=":material/check:",
-            disabled=slot is None,
             key="appointment_book",
         )
         if moving and st.button("Keep the old time", key="appointment_keep"):
             st.session_state.pop("appointment_moving")
             st.rerun()
-    if pressed and slot is not None:
+    if not pressed:
+        return
+    if wanted_slot is None:
+        st.warning("Choose a time first.", icon=":material/schedule:")
+    else:
+        take(case_id, wanted_slot, moving)
+
+
+def chosen_or_gone(case_id: str, slot: SlotView | None, free: list[SlotView]) -> SlotView | None:
+    """Return the time that is chosen or, if it went while this page stood open, the one that was: to be told of it."""
+    if slot is not None:
+        st.session_state["slot_chosen"] = (case_id, slot)
+        return slot
+    about, before = st.session_state.get("slot_chosen", ("", None))
+    gone = before is not None and about == case_id and before not in free
+    return before if gone else None
+
+
+def take(case_id: str, slot: SlotView, moving: AppointmentView | None) -> None:
+    """Book a time, or move an appointment to it; if somebody else was quicker, offer the next ones."""
+    try:
         if moving:
             reschedule(app, person, moving.id, slot_id=slot.id)
         else:
             book(app, person, case_id=case_id, slot_id=slot.id)
-        verb = "Moved to" if moving else "Booked:"
-        note(f"{verb} {times.show_time(slot.starts_at)} with {clinic.literal(slot.doctor)}.")
+    except SlotTaken:
+        st.session_state["slot_taken"] = (case_id, slot.starts_at)
+        st.rerun()
+    st.session_state.pop("slot_chosen", None)
+    verb = "Moved to" if moving else "Booked:"
+    note(f"{verb} {times.show_time(slot.starts_at)} with {clinic.literal(slot.doctor)}.")
+
+
+def just_taken(case_id: str, moving: AppointmentView | None) -> None:
+    """Draw that the time was just taken, and a button for each of the next free ones; a press books it."""
+    about, wanted = st.session_state.get("slot_taken", ("", None))
+    if about != case_id or wanted is None:
+        return
+    with st.container(border=True, key="slot_taken_box"):
+        st.warning(f"{times.show_time(wanted)} was just taken by somebody else.", icon=":material/event_busy:")
+        following = free_slots(
+            app,
+            person,
+            case_id,
+            moving=moving.id if moving else "",
+            not_before=wanted,
+            limit=OFFERED_INSTEAD,
+        )
+        st.markdown("The next free times:" if following else "There is no later free time; look at the days below.")
+        with st.container(horizontal=True):
+            for slot in following:
+                title = f"{times.show_time(slot.starts_at)} · {clinic.literal(slot.doctor)}"
+                if st.button(title, icon=":material/event_available:", key=f"instead_{slot.id}"):
+                    take(case_id, slot, moving)
 
 
 def before(views: list[AppointmentView]) -> None:

@@ -1,12 +1,14 @@
 """A patient's results: plain words first, what to do next, and the numbers only after that."""
 
 import time
+from functools import partial
 
 import pandas as pd
 import streamlit as st
 
 from core.errors import HemaSealError, NotFound
 from core.services.accounts import Role
+from core.services.appointments import appointments
 from core.services.case_reading import (
     HEAT_MAP_SCALE,
     CaseDetail,
@@ -20,9 +22,18 @@ from core.services.case_records import CaseStatus, Outcome
 from core.services.cases import retry_waiting
 from core.services.messages import unread_count
 from core.services.plain_words import FEELING_UNWELL, LIMITS, words_for
+from core.services.referrals import news_count
+from core.services.reports import case_report
+from core.services.timeline import StepState, steps_of
 from pages._ui import clinic, guard, shell, state, times
 
 RETRY_SECONDS = 30.0
+STEP_ICONS = {
+    StepState.DONE: ":material/check_circle:",
+    StepState.NOW: ":material/radio_button_checked:",
+    StepState.AHEAD: ":material/radio_button_unchecked:",
+    StepState.STOPPED: ":material/block:",
+}
 STAGES = {
     "decode": "Reading the file",
     "gate": "Checking its quality",
@@ -70,6 +81,18 @@ def new_messages() -> None:
                 st.switch_page("pages/patient/messages.py")
 
 
+def open_requests() -> None:
+    """Draw that a doctor asks whether another hospital may look, if one does."""
+    if news_count(app, person):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(
+                ":material/move_up: **A doctor asks you** whether another hospital may look at your picture",
+                width="content",
+            )
+            if st.button("Read and decide", key="results_to_referrals"):
+                st.switch_page("pages/patient/referrals.py")
+
+
 def card(entry: ListedCase) -> None:
     """Draw one case: headline, meaning, next step, and the ways onward."""
     case, words = entry.case, words_for(entry)
@@ -103,7 +126,30 @@ def card(entry: ListedCase) -> None:
                 st.switch_page("pages/patient/appointments.py", query_params={"case": case.id})
             if st.button("Write to the doctor", icon=":material/chat:", key="result_write"):
                 st.switch_page("pages/patient/messages.py", query_params={"case": case.id})
+            if entry.review is not None:
+                st.download_button(
+                    "Report (PDF)",
+                    data=partial(case_report, app, person, case.id, zone=times.zone()),
+                    file_name=f"report-{case.number}.pdf",
+                    mime="application/pdf",
+                    on_click="ignore",
+                    icon=":material/picture_as_pdf:",
+                    key="result_report",
+                )
         st.caption(f"{clinic.literal(case.routing_reason)} {FEELING_UNWELL}")
+
+
+def progress(entry: ListedCase) -> None:
+    """Draw where the case stands: each step with its state in words, its time, and who has it."""
+    lines = []
+    for step in steps_of(entry, appointments(app, person)):
+        told = [clinic.literal(step.detail)] if step.detail else []
+        when = [times.show_time(step.at)] if step.at else []
+        lines.append(f"1. {STEP_ICONS[step.state]} **{step.title}** · {' · '.join([step.state.value, *when, *told])}")
+    st.header("Where it stands", anchor=False)
+    with st.container(key="result_steps"):
+        st.markdown("\n".join(lines))
+        times.zone_note()
 
 
 def numbers(entry: ListedCase) -> None:
@@ -209,15 +255,16 @@ def earlier(listed: list[ListedCase], shown: ListedCase | None) -> None:
         return
     st.header("Your other pictures" if shown else "Your pictures", anchor=False)
     for entry in others:
-        with st.container(horizontal=True, vertical_alignment="center", key=f"result_line_{entry.case.id}"):
-            if st.button("Open", key=f"result_open_{entry.case.id}"):
-                st.query_params["case"] = entry.case.id
-                st.rerun()
+        line = f"result_line_{entry.case.id}"
+        with st.container(horizontal=True, vertical_alignment="center", border=True, key=line):
             by = "a doctor has looked" if entry.review else "no doctor has looked yet"
             st.markdown(
                 f"{times.show_time(entry.case.created_at)} · {clinic.literal(words_for(entry).headline)}  \n"
                 f":small[number {entry.case.number} · {clinic.literal(entry.case.care.name)} · {by}]"
             )
+            if st.button("Open", key=f"result_open_{entry.case.id}"):
+                st.query_params["case"] = entry.case.id
+                st.rerun()
 
 
 shell.title("My results")
@@ -234,11 +281,13 @@ try:
             st.switch_page("pages/patient/upload.py")
         st.stop()
     new_messages()
+    open_requests()
     current = chosen(cases)
     if current is None:
         shell.show_error(NotFound())
     else:
         card(current)
+        progress(current)
         numbers(current)
     earlier(cases, current)
 except HemaSealError as error:

@@ -3,13 +3,17 @@
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from core.services import worker_process
-from core.settings import Settings
+from core.settings import Mode, Settings
+from db.engine import make_engine
 from tests.browser.harness import ARTIFACTS, FLAGS, WAIT_MS, WATCH_RUNS, Server, check, chromium, set_up, shot
+from tests.browser.lived_in import live_in
+from tests.conftest import copy_rows, empty_tables
 
 NewPage = Callable[..., Page]
 
@@ -38,16 +42,31 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return a maker of data folders as ``make run`` leaves them, each kind made once."""
-    made: dict[bool, Path] = {}
+    made: dict[tuple[bool, bool], Path] = {}
 
-    def make(*, demo_contents: bool) -> Path:
-        if demo_contents not in made:
+    def make(*, demo_contents: bool, lived_in: bool = False) -> Path:
+        if (demo_contents, lived_in) not in made:
             folder = tmp_path_factory.mktemp("installation") / "var"
-            set_up(folder, demo_contents=demo_contents)
-            made[demo_contents] = folder
-        return made[demo_contents]
+            if lived_in:
+                shutil.copytree(make(demo_contents=demo_contents, lived_in=False), folder)
+                live_in(Settings(data_dir=folder, database_url="", master_key=None, mode=Mode.DEMO))
+            else:
+                set_up(folder, demo_contents=demo_contents)
+            made[demo_contents, lived_in] = folder
+        return made[demo_contents, lived_in]
 
     return make
+
+
+def _own_copy(installation: Callable[..., Path], module: ModuleType, factory: pytest.TempPathFactory) -> Path:
+    """Return a data folder of the kind that a module asks for, for it alone.
+
+    One that needs accounts only says ``DEMO_CONTENTS = False``; one that needs people to have worked, ``LIVED_IN``.
+    """
+    folder = installation(
+        demo_contents=getattr(module, "DEMO_CONTENTS", True), lived_in=getattr(module, "LIVED_IN", False)
+    )
+    return Path(shutil.copytree(folder, factory.mktemp(module.__name__.rpartition(".")[2]) / "var"))
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +76,26 @@ def data_dir(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """The module's own data folder; a module that needs accounts only says ``DEMO_CONTENTS = False``."""
-    folder = installation(demo_contents=getattr(request.module, "DEMO_CONTENTS", True))
-    return Path(shutil.copytree(folder, tmp_path_factory.mktemp(request.module.__name__.rpartition(".")[2]) / "var"))
+    """The module's own data folder."""
+    return _own_copy(installation, request.module, tmp_path_factory)
+
+
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("mysql", marks=pytest.mark.mysql)])
+def home(
+    browser: Browser,
+    installation: Callable[..., Path],
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Settings:
+    """An installation of the module's own on SQLite, and another on MySQL."""
+    folder, url = _own_copy(installation, request.module, tmp_path_factory), ""
+    if request.param == "mysql":
+        url = request.getfixturevalue("mysql_schema")
+        engine = make_engine(url)
+        empty_tables(engine)
+        engine.dispose()
+        copy_rows(f"sqlite:///{folder / 'hemaseal.db'}", url)
+    return Settings(data_dir=folder, database_url=url, master_key=None, mode=Mode.DEMO)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ no pauses. Widgets are found by their key: Streamlit marks them with the class `
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -34,7 +35,7 @@ FLAGS = [
     "--disable-sync",
 ]
 START_SECONDS = 60
-WAIT_MS = 30_000
+WAIT_MS = 60_000
 OPEN_MS = 5_000
 
 
@@ -50,10 +51,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def set_up(data_dir: Path, *, demo_contents: bool = True) -> None:
+def set_up(data_dir: Path, *, demo_contents: bool = True, settings: dict[str, str] | None = None) -> None:
     """Run ``python -m core setup`` for a data folder; without the demo's contents it takes two seconds, not ten."""
     command = [sys.executable, "-m", "core", "setup", "--demo-contents" if demo_contents else "--no-demo-contents"]
-    done = subprocess.run(command, cwd=ROOT, env=environment(data_dir, {}), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(data_dir, settings or {}), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -70,14 +73,16 @@ class Server:
 
     Attributes:
         data_dir: its data folder.
-        entry: ``asgi.py``, or ``Home.py`` for the plain start.
+        entry: ``asgi.py`` (as ``make run`` starts it), or ``Home.py`` for the plain start.
         settings: further settings by short name, for example ``{"mode": "demo"}``.
+        root: the authority's root certificate, where it serves https with ``tls_cert`` among the settings.
         port: where it listens on 127.0.0.1.
     """
 
     data_dir: Path
     entry: str = "asgi.py"
     settings: dict[str, str] = field(default_factory=dict)
+    root: Path | None = None
     port: int = field(default_factory=free_port)
     process: "subprocess.Popen[bytes] | None" = None
     _log: "IO[bytes] | None" = None
@@ -85,7 +90,7 @@ class Server:
     @property
     def url(self) -> str:
         """Where it is reached, without a slash at the end."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if 'tls_cert' in self.settings else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def log_file(self) -> Path:
@@ -95,8 +100,11 @@ class Server:
     def start(self) -> "Server":
         """Start it and wait until it answers."""
         self._log = self.log_file.open("ab")
+        port = str(self.port)
+        plain = ["streamlit", "run", self.entry, "--server.port", port]
+        words = ["core", "serve", "--port", port] if self.entry == "asgi.py" else plain
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", self.entry, "--server.port", str(self.port)],
+            [sys.executable, "-m", *words],
             cwd=ROOT,
             env=environment(self.data_dir, self.settings),
             stdout=self._log,
@@ -126,7 +134,8 @@ class Server:
         """Fetch a path outside the browser; returns status, headers in small letters, and body."""
         request = urllib.request.Request(self.url + path, headers={"Cookie": cookie} if cookie else {})  # noqa: S310
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  (our own server)
+            trusting = ssl.create_default_context(cafile=self.root) if self.root else None
+            with urllib.request.urlopen(request, timeout=10, context=trusting) as answer:  # noqa: S310  (our own server)
                 return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read()
         except urllib.error.HTTPError as error:
             with error:

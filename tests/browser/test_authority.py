@@ -59,7 +59,8 @@ def test_a_new_hospital_and_its_first_account_work_at_once(server: Server, page:
     expect(page.get_by_text("Central Hospital (test) is a member now.")).to_be_visible()
     settle(page)
 
-    section(page, "Accounts")
+    visit(page, server, "/users")
+    section(page, "Make an account")
     choose(page, "account_role", "Hospital")
     choose(page, "account_hospital", "Central Hospital (test)")
     fill(page, "Name", "Test administrator")
@@ -70,9 +71,9 @@ def test_a_new_hospital_and_its_first_account_work_at_once(server: Server, page:
 
     admin = sign_in(new_page(), server, "test-central", "a calm long sentence", path="/account")
     expect(by_key(admin, "who")).to_contain_text("Hospital")
-    settle(page)
-    choose(page, "account_chosen", "test-central")
-    click(page, "account_toggle")
+    section(page, "Accounts")
+    choose(page, "user_chosen", "test-central")
+    click(page, "user_toggle")
     visit(admin, server, "/account")
     expect(admin.get_by_role("textbox", name="User name", exact=True)).to_be_visible()
 
@@ -103,3 +104,30 @@ def test_the_log_is_verified_on_the_page_and_its_export_without_the_database(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "demo-authority" not in file.read_text()
+
+
+def test_a_party_gets_new_keys_and_certificates_are_renewed_on_the_page(server: Server, page: Page) -> None:
+    sign_in(page, server, "demo-authority")
+    visit(page, server, "/keys")
+    section(page, "Renew and exchange")
+    choose(page, "exchange_party", "East Hospital (demo) · training node")
+    choose(page, "exchange_reason", "A newer certificate replaces it")
+    expect(by_key(page, "exchange")).to_contain_text("wrapped for them without being encrypted again")
+    click(page, "exchange_open")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("The former keys are destroyed at the end")
+    shot(page, "exchange-confirm")
+
+    by_key(page, "exchange_confirm").get_by_role("button").click()
+
+    expect(page.get_by_text("East Hospital (demo) · training node: new keys.")).to_be_visible()
+    settle(page)
+    choose(page, "renew_parties", "Coordinator")
+    page.keyboard.press("Escape")
+    click(page, "renew_now")
+    expect(page.get_by_text("Renewed: the certificates of Coordinator.")).to_be_visible()
+    settle(page)
+    shot(page, "renewed")
+    page.set_viewport_size({"width": 390, "height": 844})
+    settle(page)
+    shot(page, "renewed-narrow")

@@ -61,7 +61,7 @@ def test_an_administrator_draws_imports_and_deletes_data_sets(
         by_key(page, key).get_by_role("textbox").press("Tab")
     click(page, "folder_submit")
     expect(main).to_contain_text("From a folder: 17 images of 6 patients are sealed")
-    expect(by_key(page, "dataset_balance")).to_be_visible()
+    expect(by_key(page, "dataset_balance_tabs").get_by_test_id("stVegaLiteChart")).to_be_visible()
     shot(page, "hospital-data-imported")
 
     click(page, "dataset_delete")

@@ -27,10 +27,21 @@ from tests.browser.harness import (
 
 DEMO_CONTENTS = False
 MENUS = {
-    "demo-patient": ["New image", "My results", "Appointments", "Messages", "Who looked", "My account"],
-    "demo-doctor": ["Worklist", "Schedule", "Messages", "My account"],
-    "demo-hospital": ["Data sets", "Our node", "My account"],
-    "demo-authority": ["Members", "Keys", "Training runs", "Models", "Audit log", "My account"],
+    "demo-patient": ["New image", "My results", "Appointments", "Messages", "Referrals", "Who looked", "My account"],
+    "demo-doctor": ["Worklist", "Schedule", "Messages", "Referrals", "My account"],
+    "demo-hospital": ["Data sets", "Training runs", "Incoming images", "Our node", "My account"],
+    "demo-authority": [
+        "Members",
+        "Users",
+        "Keys",
+        "Training runs",
+        "Models",
+        "Evaluation",
+        "Enclaves",
+        "Audit log",
+        "Present",
+        "My account",
+    ],
 }
 
 

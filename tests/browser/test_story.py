@@ -190,10 +190,10 @@ def test_hospitals_train_together_and_the_authority_promotes_the_model(server: S
     train(authority)
     promote(authority, server)
 
-    visit(hospital, server, "/node")
+    visit(hospital, server, "/training")
     expect(hospital.get_by_test_id("stMain")).to_contain_text("round 2 of 2")
     expect(hospital.get_by_test_id("stMain")).to_contain_text("This node trained for")
-    shot(hospital, "story-12-node")
+    shot(hospital, "story-12-training")
     visit(authority, server, "/audit")
     click(authority, "audit_verify")
     expect(by_key(authority, "verification")).to_contain_text("The log is whole")
@@ -226,7 +226,7 @@ def train(page: Page) -> None:
     by_key(page, "run_cloud").locator("summary").click()
     for text in (
         "✓ in the model",
-        "left out at “keys”",
+        "at “keys”: ",
         "masked update",
         "The global model: the members make it themselves",
     ):

@@ -7,7 +7,6 @@ from enum import StrEnum
 import numpy as np
 
 from core.learning.orders import AGGREGATION, AggregationMode
-from federated.messages import Step
 
 
 class What(StrEnum):
@@ -63,7 +62,6 @@ AT_WRITES = {
 AT_ANSWERS = frozenset(
     {Kind.NODE_CRASH, Kind.NODE_RESTART, Kind.NODE_HANGS, Kind.NODE_AWAY, Kind.NODE_BACK, Kind.TWO_AWAY}
 )
-TRAINING_STEPS = (Step.TRAIN.value, Step.UPLOAD.value)
 DEADLINE_S = 3600.0
 """Of a training, by a clock that only a hanging node moves: a slow machine makes nobody late."""
 FEW = frozenset({Kind.LONG_OUTAGE})
@@ -174,7 +172,7 @@ def _points(kind: Kind, journal: Sequence[Note]) -> list[Note]:
     if kind in AT_WRITES:
         return [note for note in journal if note.what is AT_WRITES[kind]]
     if kind is Kind.NODE_HANGS:
-        return [note for note in journal if note.what is What.ASKED and note.step in TRAINING_STEPS]
+        return [note for note in journal if note.what is What.ASKED]
     if kind is Kind.TWO_AWAY:
         return [note for note in journal if note.what is What.ASKED and note.party != AGGREGATION]
     if kind in AT_ANSWERS:

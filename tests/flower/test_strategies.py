@@ -105,6 +105,26 @@ def test_the_mean_is_that_of_fedavg(nodes: int) -> None:
     assert_equal(combined_by_us(base, trained, Combining()), combined_by(theirs.FedAvg(), trained))
 
 
+@pytest.mark.parametrize("nodes", [2, 5])
+def test_with_fedprox_nothing_changes_but_the_nodes_training(nodes: int) -> None:
+    """Its term acts at the nodes (`tests/unit/learning/test_fedprox.py`); Flower's strategy hands out its weight."""
+    base, trained = training(nodes, nodes)
+    assert_equal(combined_by_us(base, trained, Combining()), combined_by(theirs.FedProx(proximal_mu=0.5), trained))
+
+
+@pytest.mark.parametrize("bound", [0.5, 1.0, 100.0])
+def test_norm_bounding_is_that_of_flowers_clipping_at_the_server_without_its_noise(bound: float) -> None:
+    base, trained = training(6, 6, outliers=2)
+    lengths = [np.sqrt(sum(np.square(w[n] - base[n]).sum() for n in base)) for w, _ in trained.values()]
+    assert min(lengths) < 1.0 < max(lengths) < 100.0, "some are shortened, some are not, and in the end none"
+    ours = combined_by_us(base, trained, Combining(rule=CombiningRule.NORM_BOUNDED, norm_bound=bound))
+    strategy = theirs.DifferentialPrivacyServerSideFixedClipping(
+        theirs.FedAvg(), noise_multiplier=0.0, clipping_norm=bound, num_sampled_clients=len(trained)
+    )
+    strategy.current_arrays = record(base)
+    assert_equal(ours, combined_by(strategy, trained))
+
+
 @pytest.mark.parametrize("nodes", [3, 4, 7, 10])
 def test_the_median_is_that_of_fedmedian(nodes: int) -> None:
     base, trained = training(nodes, nodes, outliers=1)

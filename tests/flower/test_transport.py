@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import ArrayRecord, Context, Error, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -24,6 +24,7 @@ from federated.transport.flower.carrier import Carrier
 from federated.transport.flower.desk import Desk
 from federated.transport.flower.lines import END, Line, Listener, Parcel
 from federated.transport.flower.network import Network
+from federated.transport.flower.records import answer, data_of, letter
 from federated.transport.flower.roster import ANSWER_S, JOINING_S
 from federated.transport.flower.transport import FlowerTransport
 from security.authority import CertificateAuthority
@@ -64,6 +65,7 @@ class MemoryGrid(Grid):
     nodes: dict[int, dict[str, str]]
     silent: set[int] = field(default_factory=set)
     broken: set[int] = field(default_factory=set)
+    strange: dict[int, RecordDict] = field(default_factory=dict)
     replies: dict[str, Message] = field(default_factory=dict)
     pushed: list[Message] = field(default_factory=list)
 
@@ -93,6 +95,8 @@ class MemoryGrid(Grid):
             numbers.append(number)
             if node in self.broken:
                 self.replies[number] = Message(Error(code=8, reason="it broke"), reply_to=message)
+            elif node in self.strange and data_of(message.content):
+                self.replies[number] = Message(self.strange[node], reply_to=message)
             elif node not in self.silent:
                 context = Context(1, node, dict(self.nodes[node]), RecordDict(), {})
                 self.replies[number] = clientapp.app(message, context)
@@ -201,6 +205,24 @@ def test_a_party_that_fails_that_is_down_or_whose_node_breaks_is_a_delivery_with
         "west": FailureCode.MESSAGE,
         "south": FailureCode.DROPPED_OUT,
     }
+
+
+@pytest.mark.parametrize("what", ["no array", "another array", "a long failure", "an unknown failure", "no note"])
+def test_a_node_that_answers_with_something_else_fails_alone_and_stops_nobody(tmp_path: Path, what: str) -> None:
+    """A hospital's SuperNode is its own: what it sends back must not end the server app, which is everybody's."""
+    array = letter(b"abc").array_records["bytes"]["bytes"]
+    contents = {
+        "no array": RecordDict({"bytes": ArrayRecord({})}),
+        "another array": RecordDict({"bytes": ArrayRecord({"other": array})}),
+        "a long failure": answer("east", failure="x" * 70_000),
+        "an unknown failure": answer("east", failure="unheard-of"),
+        "no note": RecordDict(),
+    }
+    grid = MemoryGrid({1: node(tmp_path, "east"), 2: node(tmp_path, "west")}, strange={1: contents[what]})
+    with at_desk(Echo("west"), tmp_path / "west.sock"), carried(Carrier(grid), tmp_path / "post") as transport:
+        found = outcome(transport, [("east", b"abc"), ("west", b"abc")])
+    assert found["west"] == b"cba"
+    assert not isinstance(found["east"], bytes) or not found["east"]
 
 
 def test_a_node_that_flower_sees_no_longer_is_a_drop_out_and_its_successor_gets_the_next_letter(tmp_path: Path) -> None:
@@ -407,8 +429,16 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
         reference=[model.wire.weights_sha256 for model in alone.store.models],
         large=delivery.data == large[::-1],
         dead=dead,
-        left=[line for line in _processes() if str(folder) in line],
+        left=_left(folder),
     )
+
+
+def _left(folder: Path) -> list[str]:
+    """Return the command lines of processes that work in a folder, once they had time to end on a busy machine."""
+    deadline = time.monotonic() + 20
+    while (found := [line for line in _processes() if str(folder) in line]) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return found
 
 
 def _processes() -> list[str]:

@@ -4,16 +4,20 @@ from datetime import UTC, datetime, timedelta
 
 from sqlmodel import select
 
+from core.services.accounts import Profile, Role, new_user
 from core.services.app import Actor, App
 from core.services.case_records import CaseSummary, Outcome, seal_summary
 from core.services.genuine import stamp
+from core.services.referral_records import seal_request
+from core.services.referrals import TEXT_VERSION
 from core.services.routing import Reason, RoutingDecision
+from core.services.sessions import actor_of
 from core.services.slots import offer, own_slots
-from core.services.vault import key_for_new_case, note_key
+from core.services.vault import key_for_new_case, key_of, note_key
 from core.studies import LEUKEMIA
 from db.blobs import put_blob
 from db.engine import read_scope, session_scope
-from db.models import Case, CaseImage, CaseStatus, Hospital
+from db.models import Case, CaseImage, CaseReferral, CaseStatus, Hospital
 from db.types import new_id
 
 POSITIVE = CaseSummary(Outcome.POSITIVE, 1, 0.91, 0.91, 0.5)
@@ -24,6 +28,25 @@ UNCERTAIN = CaseSummary(Outcome.UNCERTAIN, 1, 0.55, 0.55, 0.5)
 def hospital_id(app: App, slug: str = "north") -> str:
     with read_scope(app.engine) as session:
         return session.exec(select(Hospital.id).where(Hospital.slug == slug)).one()
+
+
+def new_patients(app: App, count: int) -> list[Actor]:
+    """Register so many patients, who may do nothing but have cases."""
+    made = [
+        new_user(
+            app,
+            username=f"patient-{number}",
+            password="quite long enough",
+            role=Role.PATIENT,
+            profile=Profile(f"Patient {number}"),
+            rounds=4,
+        )
+        for number in range(count)
+    ]
+    with session_scope(app.engine) as session:
+        session.add_all(made)
+        session.flush()
+        return [actor_of(app, user) for user in made]
 
 
 def stored_case(
@@ -62,6 +85,26 @@ def stored_case(
         if made is not None:
             note_key(app, session, patient.user_id, made)
     return case_id
+
+
+def stored_request(app: App, doctor: Actor, case_id: str, slug: str, reason: str = "They see more of these.") -> str:
+    """Put a doctor's open request to refer a case into the database, as with a model in service; returns its id."""
+    with session_scope(app.engine) as session:
+        case = session.get_one(Case, case_id)
+        row = CaseReferral(
+            id=new_id(),
+            case_id=case_id,
+            doctor_id=doctor.user_id,
+            from_hospital_id=case.hospital_id,
+            to_hospital_id=hospital_id(app, slug),
+            live_key=case_id,
+            body=b"",
+            text_version=TEXT_VERSION,
+            asked_at=app.clock.now(),
+        )
+        row.body = seal_request(row, reason, key=key_of(app, session, case.patient_id))
+        session.add(stamp(app, row))
+    return row.id
 
 
 def offered_slots(app: App, doctor: Actor, count: int = 2) -> list[str]:

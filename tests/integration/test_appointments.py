@@ -14,7 +14,7 @@ from core.clock import FixedClock
 from core.errors import AppointmentRefused, HemaSealError, NotAuthorised, NotFound, SlotTaken
 from core.services.accounts import set_active
 from core.services.app import Actor, App
-from core.services.appointments import AppointmentStatus, appointments, book, calendar, cancel, reschedule
+from core.services.appointments import AppointmentStatus, appointments, book, calendar, cancel, of_case, reschedule
 from core.services.slots import free_slots, offer, own_slots, withdraw
 from tests.integration.clinic import offered_slots, stored_case
 
@@ -46,6 +46,20 @@ def test_a_doctor_books_for_the_patient_from_the_case(app: App, patient: Actor, 
     assert [view.id for view in appointments(app, patient)] == [booked.id]
 
 
+def test_a_case_tells_its_appointments_to_come_and_no_others(
+    app: App, clock: FixedClock, patient: Actor, doctor: Actor
+) -> None:
+    case, other = stored_case(app, patient), stored_case(app, patient)
+    first, second, third = offered_slots(app, doctor, 3)
+    booked = book(app, doctor, case_id=case, slot_id=second)
+    book(app, patient, case_id=other, slot_id=third)
+    cancel(app, patient, book(app, patient, case_id=case, slot_id=first).id)
+    assert [view.id for view in of_case(app, doctor, case)] == [booked.id]
+    assert of_case(app, patient, case) == of_case(app, doctor, case)
+    clock.advance(booked.starts_at - clock.now())
+    assert of_case(app, doctor, case) == []
+
+
 def test_of_two_people_who_book_at_once_exactly_one_succeeds(
     app: App, patient: Actor, other_patient: Actor, doctor: Actor
 ) -> None:
@@ -62,6 +76,31 @@ def test_of_two_people_who_book_at_once_exactly_one_succeeds(
         outcomes = list(pool.map(attempt, cases))
     assert outcomes.count(SlotTaken.code) == 3
     assert len(appointments(app, doctor)) == 1
+
+
+def test_of_two_who_book_the_same_time_fifty_times_one_wins_each_and_the_other_is_offered_the_next_ones(
+    app: App, patient: Actor, other_patient: Actor, doctor: Actor
+) -> None:
+    slots = offered_slots(app, doctor, 52)
+    cases = [(patient, stored_case(app, patient)), (other_patient, stored_case(app, other_patient))]
+    start = Barrier(2)
+
+    def attempt(who: tuple[Actor, str], number: int) -> str | list[str]:
+        """Book a time; who loses it sees what is offered instead."""
+        start.wait(timeout=30)
+        try:
+            return book(app, who[0], case_id=who[1], slot_id=slots[number]).id
+        except SlotTaken:
+            wanted = START + HALF * number
+            return [slot.id for slot in free_slots(app, who[0], who[1], not_before=wanted, limit=2)]
+
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(50):
+            ends = list(pool.map(attempt, cases, [number, number]))
+            won = [end for end in ends if isinstance(end, str)]
+            offered = [end for end in ends if isinstance(end, list)]
+            assert (len(won), offered) == (1, [slots[number + 1 : number + 3]])
+    assert len(appointments(app, doctor)) == 50
 
 
 @contextmanager
@@ -174,6 +213,24 @@ def test_a_patient_has_one_appointment_at_a_time(app: App, patient: Actor, docto
         book(app, patient, case_id=stored_case(app, patient, slug="east"), slot_id=east)
 
 
+def test_times_at_which_the_patient_has_another_appointment_are_not_offered(
+    app: App, patient: Actor, doctor: Actor, second_doctor: Actor, doctor_east: Actor
+) -> None:
+    case = stored_case(app, patient)
+    first, second = offered_slots(app, doctor)
+    beside = offered_slots(app, second_doctor, 1)[0]
+    booked = book(app, patient, case_id=case, slot_id=first)
+    for who in (patient, doctor):
+        assert [slot.id for slot in free_slots(app, who, case)] == [second]
+        assert [slot.id for slot in free_slots(app, who, case, moving=booked.id)] == [beside, second]
+    elsewhere = stored_case(app, patient, slug="east")
+    east = offered_slots(app, doctor_east)
+    assert [slot.id for slot in free_slots(app, doctor_east, elsewhere)] == [east[1]]
+    reschedule(app, patient, booked.id, slot_id=beside)
+    cancel(app, patient, booked.id)
+    assert {slot.id for slot in free_slots(app, patient, case)} == {first, second, beside}
+
+
 def test_a_time_of_another_hospital_is_not_found(app: App, patient: Actor, doctor_east: Actor) -> None:
     with pytest.raises(NotFound):
         book(app, patient, case_id=stored_case(app, patient), slot_id=offered_slots(app, doctor_east, 1)[0])
@@ -235,6 +292,7 @@ ACTS: dict[str, Callable[[App, Actor, str, str, str], object]] = {
     "book": lambda app, who, case, slot, _: book(app, who, case_id=case, slot_id=slot),
     "reschedule": lambda app, who, _, slot, row: reschedule(app, who, row, slot_id=slot),
     "cancel": lambda app, who, _, __, row: cancel(app, who, row),
+    "of_case": lambda app, who, case, _, __: of_case(app, who, case),
     "calendar": lambda app, who, _, __, row: calendar(app, who, row),
     "free_slots": lambda app, who, case, _, __: free_slots(app, who, case),
     "withdraw": lambda app, who, _, slot, __: withdraw(app, who, slot),

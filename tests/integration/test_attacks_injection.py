@@ -7,14 +7,15 @@ import types
 import typing
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
 
 from core.errors import DatabaseUnavailable, DatasetRefused, HemaSealError, SignInFailed
-from core.services import worker_process
+from core.evaluation.demonstration.script import StepName
+from core.services import presentation_process, worker_process
 from core.services.accounts import (
     ConsentPurpose,
     Profile,
@@ -26,9 +27,10 @@ from core.services.accounts import (
     session_actor,
 )
 from core.services.app import Actor, App
-from core.services.case_reading import WorklistFilter, worklist
 from core.services.datasets import import_zip
 from core.services.reviews import Decision
+from core.services.weekly_pattern import WeeklyPattern
+from core.services.worklist import Narrowing, WorklistFilter, worklist
 from db.models import Provenance
 from tests.conftest import Installation
 from tests.integration.acts import ACTS, title
@@ -44,6 +46,7 @@ SQL = (
     "~nobody-of-this-machine/x",
     "😀" * 20,
 )
+DAY = date(2026, 12, 7)
 OUTSIDE = Path(tempfile.gettempdir()) / "escaped.png"
 
 
@@ -59,16 +62,22 @@ def samples(text: str) -> Mapping[Any, object]:
     """Return an argument of each kind that is not a text itself."""
     return {
         int: 1,
+        int | None: 1,
         float: 1.0,
         bool: True,
         bytes: text.encode(),
         Profile: Profile(text, text, text),
         Role: Role.AUTHORITY,
+        WeeklyPattern: WeeklyPattern(
+            weekday=0, start_minute=540, end_minute=600, minutes=30, capacity=1, zone=text, first_day=DAY
+        ),
+        date: DAY,
         Decision: Decision.AGREE,
         Provenance: Provenance.PUBLIC,
         ConsentPurpose: ConsentPurpose.FALLBACK_HOSPITAL,
         BinaryIO: io.BytesIO(text.encode()),
         Sequence[bytes]: [text.encode()],
+        Sequence[StepName]: [StepName.HOSPITALS],
         Sequence[tuple[datetime, datetime]]: [],
     }
 
@@ -83,13 +92,14 @@ def arguments(service: Callable[..., object], text: str) -> dict[str, object]:
             alone = typing.get_origin(kind) in {None, typing.Union, types.UnionType}
             made[name] = text if alone else [text]
         elif parameter.default is parameter.empty and kind not in {App, Actor}:
-            made[name] = given[kind]
+            made[name] = given[kind] if kind in given else next(iter(kind))  # any value of an enum
     return made
 
 
 @pytest.mark.parametrize("text", SQL, ids=range(len(SQL)))
 def test_sql_in_any_text_of_any_service_is_text(world: World, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr(worker_process, "ensure_running", lambda _settings: False)
+    monkeypatch.setattr(presentation_process, "launch", lambda *_, **__: None)
     before = stored(world.app)
     tried = 0
     for service, act in ACTS.items():
@@ -115,7 +125,7 @@ def test_sql_in_any_text_of_any_service_is_text(world: World, monkeypatch: pytes
 @pytest.mark.parametrize("text", SQL, ids=range(len(SQL)))
 def test_sql_opens_no_list_and_no_session(world: World, text: str) -> None:
     doctor = world.people["doctor"]
-    assert worklist(world.app, doctor, only=WorklistFilter.ALL, search=text) == []
+    assert worklist(world.app, doctor, only=WorklistFilter.ALL, narrowed=Narrowing(search=text)) == []
     with pytest.raises(SignInFailed):
         check_password(world.app, text, text)
     for act in (redeem_code, session_actor):

@@ -16,20 +16,35 @@ from core.services.messages import send
 from core.services.reviews import Decision, sign_review
 from core.settings import ROOT
 from pages._ui.registry import PAGES, PageSpec
-from tests.integration.clinic import NEGATIVE, POSITIVE, offered_slots, stored_case
+from tests.integration.clinic import NEGATIVE, POSITIVE, offered_slots, stored_case, stored_request
 from tests.integration.page_support import draw
 
 HOSTILE = "<script>x</script>[a](https://evil.example)![b](https://evil.c)"
 HOUSE = "<script>x</script>[a](https://evil.house)"  # the names of hospitals are no secret
 SCRIPT, LINK = "<script", "](https://evil"
 MET = frozenset(
-    {"results", "appointments", "messages", "worklist", "case", "schedule", "inbox", "data", "node", "members"}
+    {
+        *("results", "appointments", "messages", "worklist", "case", "schedule", "inbox", "referrals", "referred"),
+        *("data", "node", "members"),
+    }
 )
 """Pages that show at least one of these texts: else there would be nothing to see."""
 
 HTML_PLACES = {
     "pages/_ui/shell.py": {"_STYLE"},
-    "pages/_ui/clinic.py": {"shown", "line", "probability", "threshold", "title", "stops", "marks", "colours", "value"},
+    "pages/_ui/clinic.py": {
+        "said",
+        "line",
+        "low",
+        "high",
+        "probability",
+        "threshold",
+        "title",
+        "stops",
+        "marks",
+        "colours",
+        "value",
+    },
 }
 """What the few pieces of HTML of this project are made of: constants and numbers."""
 
@@ -46,8 +61,9 @@ def hostile(served: App, patient: Actor, doctor: Actor, hospital: Actor, authori
     review = sign_review(served, doctor, case, decision=Decision.DEFER, reason=HOSTILE, note=HOSTILE)
     sign_review(served, doctor, case, decision=Decision.AGREE, note=HOSTILE, amends=review.id)
     book(served, patient, case_id=case, slot_id=offered_slots(served, doctor)[0])
-    generate_dataset(served, hospital, patients=6, cells_per_patient=1, name=HOSTILE)
     enrol_hospital(served, authority, slug="evil", name=HOUSE, city=HOUSE, latitude=0.0, longitude=0.0)
+    stored_request(served, doctor, unsigned, "evil", HOSTILE)
+    generate_dataset(served, hospital, patients=6, cells_per_patient=1, name=HOSTILE)
     return served, case
 
 

@@ -108,7 +108,7 @@ def server(app: App, monkeypatch: pytest.MonkeyPatch) -> Starlette:
     """Our routes and guards around something that serves every other address, as Streamlit would."""
     monkeypatch.setattr(state, "app", lambda: app)
     anything = Route("/{path:path}", content, methods=["GET", "PUT", "POST", "DELETE"])
-    guards = [Middleware(SecureHeaders, behind_tls=app.settings.behind_tls), Middleware(MediaGuard)]
+    guards = [Middleware(SecureHeaders, over_tls=app.settings.over_tls), Middleware(MediaGuard)]
     return Starlette(routes=[*routes(), anything], middleware=guards)
 
 

@@ -79,6 +79,9 @@ def test_names_diseases_and_free_text_never_enter_the_log(app: App, value: str) 
         "DELETE FROM audit_entry WHERE number = 3",
         "UPDATE audit_entry SET chain_hash = '00' WHERE number = 3",
         "UPDATE audit_entry SET entry = REPLACE(entry, 'o', 'p') WHERE number = 3",
+        "UPDATE audit_entry SET actor = 'nobody' WHERE number = 3",
+        "UPDATE audit_entry SET action = 'test.other' WHERE number = 3",
+        "UPDATE audit_entry SET object = '' WHERE number = 3",
     ],
 )
 def test_the_entry_that_was_changed_is_named(app: App, authority: Actor, tampering: str) -> None:

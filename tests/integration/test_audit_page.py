@@ -2,8 +2,11 @@
 
 import pytest
 
+from core.errors import NotAuthorised
 from core.services import audit
 from core.services.app import Actor, App
+from core.services.case_reading import read_case
+from tests.integration.clinic import stored_case
 from tests.integration.page_support import draw, words
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -20,6 +23,39 @@ def test_one_entry_is_verified_on_the_page(served: App, authority: Actor) -> Non
     tab.number_input(key="audit_prove_number").set_value(10**6)
     tab.button(key="audit_prove").click().run()
     assert "That was not found" in tab.error[0].value
+
+
+def test_the_filters_of_the_page_show_what_was_asked_for_and_nothing_else(
+    served: App, patient: Actor, doctor_east: Actor, authority: Actor
+) -> None:
+    case = stored_case(served, patient)
+    read_case(served, patient, case)
+    with pytest.raises(NotAuthorised):
+        read_case(served, doctor_east, case)
+    tab = draw(served, "authority/audit", "demo-authority")
+
+    def shown() -> list[tuple[str, str, str]]:
+        rows = tab.dataframe[0].value
+        return list(zip(rows["Who"], rows["What"], rows["About"], strict=True))
+
+    everything = shown()
+    tab.text_input(key="audit_object").input(case).run()
+    assert shown() == [
+        ("demo-doctor-east", "refused.result.read", case),
+        (f"patient {patient.user_id[:8]}…", "result.read", case),
+    ]
+    tab.selectbox(key="audit_outcome").select(audit.Outcome.REFUSED).run()
+    assert shown() == [("demo-doctor-east", "refused.result.read", case)]
+    tab.selectbox(key="audit_action").select("consent.").run()
+    assert not tab.dataframe
+    assert "No entry fits" in words(tab)
+    tab.text_input(key="audit_object").input("")
+    tab.selectbox(key="audit_outcome").select(None).run()
+    assert {what for _, what, _ in shown()} == {"consent.give"}
+    tab.selectbox(key="audit_action").select("").run()
+    assert len(shown()) >= len(everything)
+    tab.text_input(key="audit_object").input("' OR '1'='1").run()
+    assert "No entry fits" in words(tab)
 
 
 def test_the_page_explains_heads_and_waits_for_a_file(served: App, authority: Actor) -> None:

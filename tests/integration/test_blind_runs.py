@@ -15,6 +15,7 @@ from core.services.runs import AggregationMode, RunStatus, start_run
 from core.studies import LEUKEMIA
 from db.engine import read_scope
 from db.models import Run
+from tests.federation import SoftmaxLearner, learn_nothing
 from tests.integration.page_support import draw, words
 from tests.integration.runs_support import give_data, worker_for
 
@@ -58,6 +59,17 @@ def test_a_run_is_blind_unless_it_says_otherwise_and_its_model_can_serve(
     models.promote(app, authority, model.id)
 
 
+def test_a_patient_run_that_learns_nothing_more_ends_early_and_its_model_can_serve(
+    app: App, clock: FixedClock, authority: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SoftmaxLearner, "fit", learn_nothing)
+    run = order(app, authority, give_data(app), rounds=9, round_rules=RoundRules(patience=1))
+    play(app, clock)
+    detail = run_views.run_detail(app, authority, run)
+    assert (detail.run.status, detail.run.rounds_done) == (RunStatus.FINISHED, 2)
+    models.promote(app, authority, models.list_models(app, authority)[0].id)
+
+
 def test_a_hospital_that_dropped_out_reads_where_and_why(
     app: App, clock: FixedClock, authority: Actor, hospital: Actor
 ) -> None:
@@ -81,7 +93,7 @@ def test_choices_reach_the_signed_order_and_the_run_repeats_them_in_words(app: A
         combining=Combining(rule=CombiningRule.TRIMMED_MEAN, malicious=1),
         server=ServerOptions(optimiser=ServerOptimiser.FEDADAM, learning_rate=0.02),
         proximal=0.5,
-        round_rules=RoundRules(participation=0.75, deadline_s=120, tries=2, on_failure=OnFailure.PAUSE),
+        round_rules=RoundRules(participation=0.75, deadline_s=120, tries=2, on_failure=OnFailure.PAUSE, patience=3),
     )
     with read_scope(app.engine) as session:
         options = RunOptions.from_json(
@@ -96,6 +108,7 @@ def test_choices_reach_the_signed_order_and_the_run_repeats_them_in_words(app: A
         "each round asks 75 % of the hospitals",
         "training may take 2 min",
         "a round is tried 2 times",
+        "ends after 3 rounds without a lower validation loss",
         "a failed round pauses the run",
     ]
 

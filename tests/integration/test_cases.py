@@ -31,24 +31,29 @@ from core.errors import (
     NotFound,
     RecordDamaged,
 )
-from core.evaluation.respond import SHIPPED_MODEL
+from core.evaluation.throwaway import SHIPPED_MODEL
 from core.imaging.decode import decode_upload, encode_png
+from core.imaging.drift import figures_of
 from core.imaging.smear.style import STYLES
 from core.imaging.synthetic import generate_cell
-from core.services import audit, case_reading
+from core.services import answering, audit, cases, dispatch
 from core.services.accounts import set_active
 from core.services.app import Actor, App
-from core.services.case_reading import WorklistFilter, own_cases, read_case, view_pictures, worklist
+from core.services.approvals import in_force
+from core.services.case_reading import own_cases, read_case, view_pictures
 from core.services.case_records import CaseStatus, CaseView
 from core.services.cases import MAX_RETRIED, retry_waiting, submit
 from core.services.consents import ConsentPurpose, give_consent, withdraw_consent
 from core.services.members import revoke_certificate
 from core.services.messages import read_thread
 from core.services.models import install
+from core.services.node_health import EnclaveState, health
 from core.services.plain_words import words_for
 from core.services.reviews import Decision, reviews_of, sign_review
 from core.services.slots import free_slots
+from core.services.worklist import Narrowing, WorklistFilter, worklist
 from core.settings import Settings
+from core.studies import LEUKEMIA
 from db.engine import READ_ONLY, read_scope, session_scope
 from db.models import Blob, BlobPart, Case, CaseImage, CertificateRecord, Role
 from security.keys import KeyUse
@@ -74,7 +79,7 @@ def enclaves(installation: Installation, tmp_path_factory: pytest.TempPathFactor
     supervisor = EnclaveSupervisor(app.settings, ["north.serving", "east.serving"])
     try:
         for party in supervisor.parties:
-            supervisor.ensure(party, identity=app.identity, trust=app.trust())
+            supervisor.ensure(party, identity=app.identity, trust=app.trust(), approvals=in_force(app))
         yield app.settings.run_dir
     finally:
         supervisor.stop_all()
@@ -99,6 +104,22 @@ def silent_north(app: App, model: ServingModel) -> Iterator[App]:
     shutil.move(app.settings.keys_dir / "north.serving", app.settings.data_dir / "away")
     yield app
     app.supervisor.stop_all()
+
+
+def test_the_enclave_measures_how_a_picture_looks_and_the_summary_keeps_it(clinic: App, patient: Actor) -> None:
+    view = upload(clinic, patient)
+    assert view.summary is not None
+    assert view.summary.figures == (
+        figures_of(decode_upload(picture(), max_bytes=2**20, max_pixels=10**6).pixels, LEUKEMIA),
+    )
+    kept = own_cases(clinic, patient)[0].case.summary
+    assert kept == view.summary
+
+
+def test_an_enclave_that_answers_is_seen_to_do_so(clinic: App, patient: Actor, hospital: Actor) -> None:
+    upload(clinic, patient)
+    found = health(clinic, hospital)
+    assert (found.enclave, found.models >= 1, found.memory_mib > 0) == (EnclaveState.ANSWERS, True, True)
 
 
 def repair(app: App) -> None:
@@ -330,10 +351,41 @@ def test_a_revoked_hospital_is_not_asked(clinic: App, patient: Actor, authority:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_a_hospital_without_an_active_doctor_is_not_asked(
-    clinic: App, patient: Actor, authority: Actor, doctor: Actor
+def test_a_case_that_was_sealed_for_a_key_that_is_revoked_meanwhile_is_not_stored(
+    clinic: App, patient: Actor, authority: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    set_active(clinic, authority, doctor.user_id, active=False)
+    def overtaken(*arguments: object, **options: object) -> object:
+        way = dispatch.route(*arguments, **options)  # type: ignore[arg-type]
+        revoke_certificate(clinic, authority, way.recipients[0].serial, "superseded")
+        return way
+
+    monkeypatch.setattr(cases, "route", overtaken)
+    with pytest.raises(NoHospital):
+        upload(clinic, patient)
+    assert own_cases(clinic, patient) == []
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_an_answer_under_a_key_that_is_revoked_meanwhile_is_not_taken(
+    clinic: App, patient: Actor, authority: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overtaken(app: App, question: answering.Question) -> list[answering.Answer]:
+        answers = answering.ask(app, question)
+        revoke_certificate(app, authority, app.certificate_of("north.serving", KeyUse.SIGN).serial, "superseded")
+        return answers
+
+    monkeypatch.setattr(cases, "ask", overtaken)
+    view = upload(clinic, patient)
+    assert (view.status, view.summary) == (CaseStatus.WAITING, None)
+    assert read_case(clinic, patient, view.id).problem == ""
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_hospital_without_an_active_doctor_is_not_asked(
+    clinic: App, patient: Actor, authority: Actor, doctor: Actor, second_doctor: Actor
+) -> None:
+    for person in (doctor, second_doctor):
+        set_active(clinic, authority, person.user_id, active=False)
     with pytest.raises(NoHospital):
         upload(clinic, patient)
 
@@ -432,14 +484,14 @@ def test_the_worklist_is_in_order_of_urgency_and_of_the_own_hospital_only(
     assert [entry.case.id for entry in worklist(clinic, doctor)] == [uncertain]
     assert [entry.case.id for entry in worklist(clinic, doctor, only=WorklistFilter.REVIEWED)] == [positive]
     assert [entry.case.id for entry in worklist(clinic, doctor, only=WorklistFilter.DEFERRED)] == [negative]
-    assert worklist(clinic, doctor, search="nobody") == []
-    assert len(worklist(clinic, doctor, only=WorklistFilter.ALL, search="demo PATIENT")) == 4
+    assert worklist(clinic, doctor, narrowed=Narrowing(search="nobody")) == []
+    assert len(worklist(clinic, doctor, only=WorklistFilter.ALL, narrowed=Narrowing(search="demo PATIENT"))) == 4
 
 
 def test_an_open_case_is_listed_however_many_are_newer(
     app: App, clock: FixedClock, patient: Actor, doctor: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(case_reading, "MAX_LISTED", 2)
+    monkeypatch.setattr("core.services.worklist.MOST_REVIEWED", 2)
     oldest = stored_case(app, patient, POSITIVE)
     for _ in range(3):
         clock.advance(timedelta(minutes=1))

@@ -25,7 +25,7 @@ def _times(app: App, doctor: Actor) -> list[Slot]:
 
 
 def test_demo_doctors_offer_times_on_the_working_days_of_two_weeks(app: App, doctor: Actor) -> None:
-    assert demo.offer_times(app) == 4 * (10 * PER_DAY - 3)  # three of the first day are past at nine o'clock
+    assert demo.offer_times(app) == 5 * (10 * PER_DAY - 3)  # three of the first day are past at nine o'clock
     times = _times(app, doctor)
     assert times[0].starts_at == app.clock.now() + timedelta(minutes=30)
     assert times[-1].starts_at < app.clock.now() + timedelta(days=demo.DAYS_AHEAD)
@@ -38,14 +38,14 @@ def test_times_are_refilled_as_days_go_by_and_never_doubled(app: App, doctor: Ac
     assert demo.offer_times(app) == 0
     before = len(_times(app, doctor))
     clock.advance(timedelta(days=7))
-    assert demo.offer_times(app) == 4 * 5 * PER_DAY
+    assert demo.offer_times(app) == 5 * 5 * PER_DAY
     assert len(_times(app, doctor)) == before + 5 * PER_DAY
 
 
 def test_after_a_long_pause_times_begin_today_again(app: App, doctor: Actor, clock: FixedClock) -> None:
     demo.offer_times(app)
     clock.advance(timedelta(days=70))
-    assert demo.offer_times(app) == 4 * (10 * PER_DAY - 3)
+    assert demo.offer_times(app) == 5 * (10 * PER_DAY - 3)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

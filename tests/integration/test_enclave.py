@@ -16,14 +16,15 @@ import cv2
 import numpy as np
 import pytest
 
+from core.diagnosis.approvals import Approvals
 from core.diagnosis.bundle import ServingModel
 from core.diagnosis.checkpoint_file import seal_model
 from core.diagnosis.client import EnclaveAnswer, EnclaveClient, SealedModel
 from core.diagnosis.enclave import Address, address_file
 from core.diagnosis.measurement import measure, measure_with_model
-from core.diagnosis.operations import CROP_PX
 from core.diagnosis.predictor import Predictor
 from core.diagnosis.result import DiagnosisResult
+from core.diagnosis.squares import CROP_PX
 from core.diagnosis.supervisor import EnclaveSupervisor, log_file
 from core.diagnosis.wire import (
     APP,
@@ -77,6 +78,7 @@ class Installation:
     authority: CertificateAuthority
     identities: dict[str, Identity]
     trust: Trust
+    approvals: Approvals
 
     def sealed_image(self, *, recipient: str = NORTH, case_id: str = "case-1", data: bytes | None = None) -> bytes:
         """Seal an image as the app does."""
@@ -116,7 +118,8 @@ def make_installation(folder: Path) -> Installation:
     identities = {
         party: Identity.enrol(KeyStore(settings.keys_dir, party, master), authority, now=now) for party in PARTIES
     }
-    return Installation(settings, authority, identities, Trust(authority.root))
+    approved = Approvals().approving(measure(), number=1, at=now).signed(identities[AUTHORITY])
+    return Installation(settings, authority, identities, Trust(authority.root), approved)
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +141,7 @@ def sealed_model(house: Installation, serving_model: ServingModel) -> SealedMode
 @pytest.fixture
 def north(house: Installation, supervisor: EnclaveSupervisor, sealed_model: SealedModel) -> EnclaveClient:
     """A client of a running enclave that has the model."""
-    client = supervisor.ensure(NORTH, identity=house.identities[APP], trust=house.trust)
+    client = supervisor.ensure(NORTH, identity=house.identities[APP], trust=house.trust, approvals=house.approvals)
     client.load_model(sealed_model)
     return client
 
@@ -147,6 +150,11 @@ def ask(client: EnclaveClient, sealed_image: bytes, supply: Callable[[], SealedM
     return client.diagnose(
         case_id="case-1", study="leukemia", checkpoint_id="model-1", sealed_image=sealed_image, supply=supply
     )
+
+
+def client_at(house: Installation, port: int, *, trust: Trust | None = None) -> EnclaveClient:
+    app = house.identities[APP]
+    return EnclaveClient(port, identity=app, trust=trust or house.trust, approvals=house.approvals, party=NORTH)
 
 
 def raw_request(house: Installation, *, at: datetime | None = None, party: str = NORTH) -> bytes:
@@ -182,7 +190,7 @@ def test_a_case_is_answered_as_the_predictor_would_sealed_for_the_app_alone(
     assert (result.case_id, result.checkpoint_id, result.answered_by) == ("case-1", "model-1", NORTH)
     assert (result.outcome, result.label_index) == (expected.outcome, expected.label_index)
     assert result.weights_sha256 == serving_model.manifest.weights_sha256
-    assert result.measurement == measure_with_model(measure(), serving_model.manifest.litert_sha256)
+    assert result.measurement == measure_with_model(measure().sha256, serving_model.manifest.litert_sha256)
     assert result.heat_map_png.startswith(b"\x89PNG")
     assert set(answer.stages_ms) == {"open", "decode", "split", "preprocess", "infer", "heat_map", "seal"}
     with pytest.raises(SealBroken):
@@ -243,7 +251,7 @@ def test_the_largest_picture_that_is_stored_can_be_viewed(house: Installation, n
 
 def test_it_says_what_it_is_and_how_long_it_took_to_start(house: Installation, north: EnclaveClient) -> None:
     hello = north.hello()
-    assert hello.measurement == measure()
+    assert hello.measurement == measure().sha256
     assert hello.models == ("model-1",)
     assert hello.start_s > 0
     assert hello.rss_mb > 0
@@ -356,14 +364,16 @@ def test_a_killed_enclave_is_started_again_and_asks_for_its_model(
 ) -> None:
     before = north.hello().pid
     os.kill(before, signal.SIGKILL)
-    client = supervisor.ensure(NORTH, identity=house.identities[APP], trust=house.trust)
+    client = supervisor.ensure(NORTH, identity=house.identities[APP], trust=house.trust, approvals=house.approvals)
     assert client.hello().pid != before
     with pytest.raises(NoModel):
         ask(client, house.sealed_image())
     answer = ask(client, house.sealed_image(), supply=lambda: sealed_model)
     assert answer.sealed
     with pytest.raises(EnclaveUnavailable):
-        EnclaveClient(north.port, identity=house.identities[APP], trust=house.trust, party=NORTH).hello()
+        EnclaveClient(
+            north.port, identity=house.identities[APP], trust=house.trust, approvals=house.approvals, party=NORTH
+        ).hello()
 
 
 def test_two_apps_share_one_process(house: Installation, supervisor: EnclaveSupervisor) -> None:
@@ -371,7 +381,7 @@ def test_two_apps_share_one_process(house: Installation, supervisor: EnclaveSupe
     found: list[int] = []
 
     def start(supervisor: EnclaveSupervisor) -> None:
-        client = supervisor.ensure(SOUTH, identity=house.identities[APP], trust=house.trust)
+        client = supervisor.ensure(SOUTH, identity=house.identities[APP], trust=house.trust, approvals=house.approvals)
         found.append(client.hello().pid)
 
     threads = [threading.Thread(target=start, args=(one,)) for one in (supervisor, second, supervisor, second)]
@@ -402,13 +412,13 @@ def test_many_threads_may_ask_at_once(house: Installation, north: EnclaveClient)
 
 def test_an_unknown_hospital_has_no_enclave(house: Installation, supervisor: EnclaveSupervisor) -> None:
     with pytest.raises(EnclaveUnavailable):
-        supervisor.ensure("west.serving", identity=house.identities[APP], trust=house.trust)
+        supervisor.ensure("west.serving", identity=house.identities[APP], trust=house.trust, approvals=house.approvals)
 
 
 def test_an_enclave_without_keys_does_not_start(house: Installation) -> None:
     supervisor = EnclaveSupervisor(house.settings, ["west.serving"])
     with pytest.raises(EnclaveUnavailable):
-        supervisor.ensure("west.serving", identity=house.identities[APP], trust=house.trust)
+        supervisor.ensure("west.serving", identity=house.identities[APP], trust=house.trust, approvals=house.approvals)
     assert supervisor.running() == {}
 
 
@@ -434,7 +444,9 @@ def test_it_ends_with_its_parent_and_never_imports_tensorflow(tmp_path: Path, se
         assert enclave.stdout.readline().strip() == b"ready"
     address = Address.read(address_file(house.settings, NORTH))
     assert address is not None
-    client = EnclaveClient(address.port, identity=house.identities[APP], trust=house.trust, party=NORTH)
+    client = EnclaveClient(
+        address.port, identity=house.identities[APP], trust=house.trust, approvals=house.approvals, party=NORTH
+    )
     client.load_model(SealedModel(checkpoint_id="model-1", study="leukemia", run=RUN, sender=AUTHORITY, sealed=sealed))
     ask(client, house.sealed_image())
     parent.kill()
@@ -458,7 +470,7 @@ def test_a_revoked_party_is_refused_from_the_first_request_that_brings_the_news(
     app = house.identities[APP]
     supervisor = EnclaveSupervisor(house.settings, [NORTH])
     try:
-        client = supervisor.ensure(NORTH, identity=app, trust=house.trust)
+        client = supervisor.ensure(NORTH, identity=app, trust=house.trust, approvals=house.approvals)
         authority = house.identities[AUTHORITY]
         sealed = seal_model(serving_model, sender=authority, recipients=[house.identities[NORTH].sealing_certificate])
         model = SealedModel(checkpoint_id="model-1", study="leukemia", run=RUN, sender=AUTHORITY, sealed=sealed)
@@ -471,16 +483,14 @@ def test_a_revoked_party_is_refused_from_the_first_request_that_brings_the_news(
             ]
             return house.trust.with_crl(house.authority.revocation_list(revoked, number=number, now=now))
 
-        informed = EnclaveClient(client.port, identity=app, trust=revoking(authority, number=1), party=NORTH)
+        informed = client_at(house, client.port, trust=revoking(authority, number=1))
         informed.hello()
         with pytest.raises(CheckpointRefused):
             client.load_model(model)  # this client still has the old list; the enclave keeps the newer one
-        distrusting = EnclaveClient(
-            client.port, identity=app, trust=revoking(authority, house.identities[NORTH], number=2), party=NORTH
-        )
+        distrusting = client_at(house, client.port, trust=revoking(authority, house.identities[NORTH], number=2))
         with pytest.raises(MemberRefused):
             distrusting.hello()
-        last = EnclaveClient(client.port, identity=app, trust=revoking(authority, app, number=3), party=NORTH)
+        last = client_at(house, client.port, trust=revoking(authority, app, number=3))
         with pytest.raises(HemaSealError, match="request-refused"):
             last.hello()
     finally:

@@ -22,6 +22,7 @@ from core.diagnosis.supervisor import EnclaveSupervisor
 from core.diagnosis.wire import APP, result_context
 from core.errors import CheckpointRefused, EnclaveUnavailable, ImageBroken, NoModel, NotFound, RecordDamaged
 from core.imaging.decode import encode_png
+from core.imaging.drift import figures_of
 from core.imaging.smear.recipes import CellKind
 from core.imaging.smear.style import STYLES
 from core.imaging.synthetic_field import generate_field
@@ -84,7 +85,7 @@ def signed(house: Installation, split: Split, **changes: str) -> bytes:
 
 @pytest.fixture
 def north(house: Installation, supervisor: EnclaveSupervisor, split: Split) -> EnclaveClient:
-    client = supervisor.ensure(NORTH, identity=house.identities[APP], trust=house.trust)
+    client = supervisor.ensure(NORTH, identity=house.identities[APP], trust=house.trust, approvals=house.approvals)
     client.load_model(sealed(house, split.backbone, signed(house, split)))
     return client
 
@@ -113,6 +114,7 @@ def test_a_case_is_answered_as_the_model_with_its_head_would(
     assert result.probabilities == pytest.approx(expected.probabilities, abs=0.03)
     assert (result.label_index, result.checkpoint_id, result.case_id) == (expected.label_index, "hidden-1", "case-1")
     assert (result.heat_map_png, result.cells, result.answered_by) == (b"", (), NORTH)
+    assert (result.box, result.figures) == ((5, 0, 120), figures_of(PIXELS, LEUKEMIA))  # 130 px wide, 120 px high
     assert set(answer.stages_ms) == {"preprocess", "infer", "encrypted_head"}
     assert "hidden-1" in north.hello().models
 
@@ -210,7 +212,7 @@ def test_an_answer_counts_once_and_for_its_query_alone(house: Installation, nort
 def test_a_query_of_another_enclave_is_not_concluded(
     house: Installation, north: EnclaveClient, split: Split, supervisor: EnclaveSupervisor
 ) -> None:
-    south = supervisor.ensure(SOUTH, identity=house.identities[APP], trust=house.trust)
+    south = supervisor.ensure(SOUTH, identity=house.identities[APP], trust=house.trust, approvals=house.approvals)
     south.load_model(sealed(house, split.backbone, signed(house, split)))
     question = ask(house, north)
     with pytest.raises(EnclaveUnavailable):
@@ -244,12 +246,12 @@ def test_a_query_is_open_for_a_while_and_few_at_once(house: Installation, split:
     (first, answer), (second, other) = question(), question()
     late = now + ANSWERED_WITHIN + timedelta(seconds=1)
     with pytest.raises(NotFound):
-        heads.conclude(first.query_id, answer, trust=house.trust, at=late)
-    assert heads.conclude(first.query_id, answer, trust=house.trust, at=now).case_id == "case-1"
+        heads.conclude(first.query_id, answer, trust=house.trust, at=late, approval=1)
+    assert heads.conclude(first.query_id, answer, trust=house.trust, at=now, approval=1).case_id == "case-1"
     for _ in range(MAX_OPEN):
         heads.ask(PIXELS, **WHERE, about=about, at=now)
     with pytest.raises(NotFound):
-        heads.conclude(second.query_id, other, trust=house.trust, at=now)
+        heads.conclude(second.query_id, other, trust=house.trust, at=now, approval=1)
 
 
 def test_the_learner_of_such_a_study_exports_no_head(split: Split) -> None:

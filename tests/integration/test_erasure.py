@@ -25,16 +25,19 @@ from core.services import audit, erasure, setup
 from core.services.accounts import Profile, change_profile, check_password, profile, register_patient
 from core.services.app import Actor, App
 from core.services.appointments import book
-from core.services.case_reading import read_case, worklist
+from core.services.case_reading import read_case
 from core.services.case_records import summary_context
 from core.services.consents import ConsentPurpose, has_consent
 from core.services.context import display_name, open_profile
 from core.services.erasure import erase, resume
 from core.services.erasure_records import evidence_of
 from core.services.messages import message_context, read_thread, send
+from core.services.referral_records import ReferralView, referral_context
+from core.services.referrals import referrals
 from core.services.review_records import review_context
 from core.services.reviews import Decision, reviews_of, sign_review
 from core.services.vault import key_for_new_case
+from core.services.worklist import worklist
 from core.settings import Settings
 from core.studies import LEUKEMIA
 from db.engine import read_scope, session_scope
@@ -45,6 +48,7 @@ from db.models import (
     Case,
     CaseImage,
     CaseMessage,
+    CaseReferral,
     CaseReview,
     PatientKey,
     Slot,
@@ -55,7 +59,7 @@ from security.context import Context
 from security.errors import SealBroken
 from security.sealing import open_sealed
 from tests.conftest import copy_rows
-from tests.integration.clinic import offered_slots
+from tests.integration.clinic import offered_slots, stored_request
 from tests.integration.vault_support import BODY, RESULT, full_case, identity_of, opened_image, stored_objects
 
 PASSWORD = "hemaseal-demo"
@@ -66,8 +70,17 @@ PARTIES = (
     "coordinator",
     *(f"{slug}.{part}" for slug in ("north", "east", "south", "west") for part in ("serving", "training")),
 )
-PROVEN = {"keys": 1, "objects": 6}
-MESSAGE, NOTE = "Should I bring the older smears?", "Nothing to worry about."
+PROVEN = {"keys": 1, "objects": 7}
+MESSAGE, NOTE, WHY = "Should I bring the older smears?", "Nothing to worry about.", "They have seen more of these."
+NOTHING_LEFT = {
+    "Case": 0,
+    "CaseImage": 0,
+    "CaseMessage": 0,
+    "CaseReferral": 0,
+    "CaseReview": 0,
+    "Appointment": 0,
+    "Slot": 2,
+}
 
 
 @dataclass(frozen=True)
@@ -85,12 +98,13 @@ def story(app: App, patient: Actor, doctor: Actor) -> Story:
     sign_review(app, doctor, case, decision=Decision.AGREE, note=NOTE)
     send(app, patient, case, MESSAGE)
     send(app, doctor, case, "Yes, please.")
+    stored_request(app, doctor, case, "east", WHY)
     book(app, patient, case_id=case, slot_id=offered_slots(app, doctor)[0])
     return Story(patient, doctor, case)
 
 
 def rows_of(app: App) -> dict[str, int]:
-    tables = (Case, CaseImage, CaseMessage, CaseReview, Appointment, Slot)
+    tables = (Case, CaseImage, CaseMessage, CaseReferral, CaseReview, Appointment, Slot)
     with read_scope(app.engine) as session:
         return {table.__name__: session.exec(select(func.count()).select_from(table)).one() for table in tables}
 
@@ -112,7 +126,7 @@ def test_after_erasure_nothing_of_the_patient_is_left_and_everything_of_others_i
 ) -> None:
     other = full_case(app, other_patient)
     done = erase(app, story.patient, password=PASSWORD)
-    assert rows_of(app) == {"Case": 1, "CaseImage": 1, "CaseMessage": 0, "CaseReview": 0, "Appointment": 0, "Slot": 2}
+    assert rows_of(app) == {**NOTHING_LEFT, "Case": 1, "CaseImage": 1}
     assert blobs_of_cases(app) == 2
     assert opened_image(app, other) == BODY
     with read_scope(app.engine) as session:
@@ -178,6 +192,11 @@ def restored(app: App, backup: Backup, *, vault: Path) -> App:
     return App.start(settings, clock=app.clock)
 
 
+def _whole(views: list[ReferralView]) -> None:
+    if any(view.is_damaged for view in views):
+        raise RecordDamaged
+
+
 def readable(app: App, patient: Actor, case_id: str) -> set[str]:
     """Try every key of every party on everything that is stored of a case; returns what could be read."""
     found: set[str] = set()
@@ -193,6 +212,7 @@ def readable(app: App, patient: Actor, case_id: str) -> set[str]:
     attempt("case", lambda: read_case(app, patient, case_id))
     attempt("messages", lambda: read_thread(app, patient, case_id))
     attempt("reviews", lambda: reviews_of(app, patient, case_id))
+    attempt("referrals", lambda: _whole(referrals(app, patient)))
     attempt("profile", lambda: profile(app, patient))
     contexts = [image_context(study=LEUKEMIA.name, case_id=case_id)]
     contexts += [
@@ -214,6 +234,7 @@ def readable(app: App, patient: Actor, case_id: str) -> set[str]:
         records: list[tuple[bytes, Context]] = [(case.summary or b"", summary_context(case_id))]
         records += [(row.body, review_context(case, row.id)) for row in session.exec(select(CaseReview)).all()]
         records += [(row.body, message_context(row.id)) for row in session.exec(select(CaseMessage)).all()]
+        records += [(row.body, referral_context(row.id)) for row in session.exec(select(CaseReferral)).all()]
     attempt("profile", lambda: open_profile(app.records, user))
     for data, context in records:
         attempt("record", lambda data=data, context=context: app.records.open(data, context=context))  # type: ignore[misc]
@@ -237,12 +258,19 @@ def test_a_backup_of_before_opens_nothing_of_the_patient_with_every_key_of_every
     with pytest.raises(DataErased), session_scope(attacked.engine) as session:
         key_for_new_case(attacked, session, story.patient.user_id)
     raw = backup.database.read_bytes()
-    assert not any(secret in raw for secret in (BODY[:64], RESULT[:22], MESSAGE.encode(), NOTE.encode()))
+    assert not any(secret in raw for secret in (BODY[:64], RESULT[:22], MESSAGE.encode(), NOTE.encode(), WHY.encode()))
     with read_scope(attacked.engine) as session:
         assert evidence_of(session, story.patient.user_id) == before == done.evidence
 
     with_vault = restored(app, backup, vault=backup.vault)  # the control: what a backup of the vault would do
-    assert readable(with_vault, story.patient, story.case) == {"image", "case", "messages", "reviews", "profile"}
+    assert readable(with_vault, story.patient, story.case) == {
+        "image",
+        "case",
+        "messages",
+        "reviews",
+        "referrals",
+        "profile",
+    }
     for used in (attacked, with_vault):
         used.engine.dispose()
 
@@ -256,7 +284,7 @@ def test_set_up_erases_again_what_a_restored_backup_brings_back(
     back = restored(app, backup, vault=app.vault.folder)
     assert rows_of(back)["Case"] == 1
     setup.run(back.settings, clock=clock, demo_contents=False, rounds=4)
-    assert rows_of(back) == {"Case": 0, "CaseImage": 0, "CaseMessage": 0, "CaseReview": 0, "Appointment": 0, "Slot": 2}
+    assert rows_of(back) == NOTHING_LEFT
     ended = entries(back, authority, story.patient)[-1]
     assert (ended.actor, ended.details) == (
         "app",
@@ -287,7 +315,7 @@ def test_a_stop_anywhere_is_made_good_by_asking_again_or_by_set_up(
     assert resume(app) == 0
     assert rows_of(app)["Case"] == blobs_of_cases(app) == 0
     assert [entry.action for entry in entries(app, authority, story.patient)] == ["erasure.begin", "erasure.done"]
-    assert entries(app, authority, story.patient)[-1].details["objects"] == 6
+    assert entries(app, authority, story.patient)[-1].details["objects"] == 7
 
 
 def _stop_at(monkeypatch: pytest.MonkeyPatch, app: App, stage: str) -> None:

@@ -16,6 +16,7 @@ from core.learning.lineage import check_chain, read_lineage, sha256_of_lineage
 from core.learning.metric_sums import summarise, summary_of
 from core.learning.orders import AGGREGATION, APP, AUTHORITY, COORDINATOR, AggregationMode, RunOptions, sign_order
 from core.learning.own_figures import open_own_figures, own_context
+from core.learning.run_choices import RoundRules
 from core.learning.run_events import EventKind, FailureCode, Wish
 from core.learning.weights import decode_weights, encode_weights, sha256_of
 from core.studies import LEUKEMIA
@@ -24,6 +25,7 @@ from federated.aggregation.contexts import figures_context, initial_context, upd
 from federated.aggregation.contributions import Update, encode_figures, encode_update
 from federated.answering import Answer, Errand
 from federated.checkpoints import open_model as open_global
+from federated.coordinator import Coordinator
 from federated.failures import Refused
 from federated.messages import (
     AverageRequest,
@@ -50,9 +52,9 @@ from federated.store import AttemptOutcome, Event, MemoryRunStore, StoreLost
 from security.context import Context, Purpose
 from security.encoding import encode
 from security.errors import SealBroken, SignatureBroken
-from security.sealing import recipients_of
+from security.sealed_format import recipients_of
 from security.signing import sign
-from tests.federation import RUN, SLUGS, Federation, without
+from tests.federation import RUN, SLUGS, Federation, SoftmaxLearner, learn_nothing, without
 
 
 @pytest.fixture
@@ -103,6 +105,42 @@ def test_a_run_ends_with_a_model_for_the_authority_whose_lineage_reaches_the_fir
     ]
     check_chain(chain)
     assert [lineage.round for _, lineage in chain] == [2, 1, 0]
+
+
+@pytest.mark.parametrize("mode", list(AggregationMode))
+def test_a_patient_run_that_learns_nothing_more_ends_early_and_serves_the_model_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: AggregationMode
+) -> None:
+    monkeypatch.setattr(SoftmaxLearner, "fit", learn_nothing)
+    federation = Federation(tmp_path, mode=mode, rounds=6)
+    federation.options = replace(federation.options, round_rules=RoundRules(patience=2))
+    assert federation.play() == "finished"
+    assert [model.wire.round for model in federation.store.models] == [0, 1, 2, 3]
+    _, first, *later = federation.store.losses()  # round 0 is not judged
+    assert later == pytest.approx([first] * 2)
+    assert federation.store.served is not None
+
+
+def test_a_patient_run_that_still_learns_plays_all_its_rounds(tmp_path: Path) -> None:
+    federation = Federation(tmp_path, rounds=4)
+    federation.options = replace(federation.options, round_rules=RoundRules(patience=2))
+    assert federation.play() == "finished"
+    losses = federation.store.losses()[1:]
+    assert len(losses) == 4
+    assert losses == sorted(losses, reverse=True)
+
+
+@pytest.mark.parametrize("mode", list(AggregationMode))
+def test_members_export_no_early_round_of_a_run_without_patience(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: AggregationMode
+) -> None:
+    monkeypatch.setattr(Coordinator, "_levelled_off", lambda _self: True)  # a coordinator that is in a hurry
+    federation = Federation(tmp_path, mode=mode, rounds=3)
+    assert federation.play() == "failed"
+    assert federation.store.served is None
+    refused = failures(federation.store)
+    assert set(refused) == {f"{slug}.training" for slug in SLUGS}
+    assert {code for codes in refused.values() for code in codes} == {FailureCode.CHECKPOINT}
 
 
 def test_both_modes_compute_the_same_model(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_the_served_network_answers_as_the_trained_one(
 ) -> None:
     part = data["north"].part(Part.TEST)
     weights, _ = decode_weights(simulated.model.weights or b"")
-    logits = learner._trainer.logits(weights, part.images)
+    logits = learner.trainer.logits(weights, part.images)
     positive = Predictor(simulated.model).predict(part.images[0])
     assert positive.label_index == int(np.argmax(logits[0]))
     assert simulated.model.manifest.members == ("east.training", "north.training", "south.training")

@@ -11,7 +11,7 @@ from core.clock import FixedClock
 from core.diagnosis.checkpoint_file import load_checkpoint
 from core.diagnosis.predictor import Outcome
 from core.errors import CaseTooLarge, ImageRefused, ImageTypeRefused, InvalidInput, NotAuthorised, NotFound
-from core.evaluation.respond import SHIPPED_MODEL
+from core.evaluation.throwaway import SHIPPED_MODEL
 from core.imaging.decode import decode_upload, encode_png
 from core.imaging.smear.recipes import CellKind
 from core.imaging.smear.style import STYLES
@@ -21,12 +21,13 @@ from core.services import audit, case_images
 from core.services.app import Actor, App
 from core.services.case_cells import view_cells
 from core.services.case_images import MAX_IMAGES, look_at, studies_served
-from core.services.case_reading import own_cases, read_case, view_pictures, worklist
+from core.services.case_reading import own_cases, read_case, view_pictures
 from core.services.case_records import CaseStatus, CaseView
 from core.services.cases import retry_waiting, submit
 from core.services.models import install
 from core.services.plain_words import words_for
 from core.services.reviews import Decision, sign_review
+from core.services.worklist import worklist
 from core.studies import LEUKEMIA
 from db.engine import read_scope, session_scope
 from db.models import Blob, Case, CaseImage

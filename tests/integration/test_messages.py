@@ -34,6 +34,22 @@ def test_both_sides_write_and_reading_marks_as_read(app: App, clock: FixedClock,
     assert unread_count(app, patient) == 0
 
 
+def test_a_doctors_list_has_what_was_spoken_of_lately_what_nobody_opened_and_what_is_asked_for(
+    app: App, clock: FixedClock, patient: Actor, doctor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.services.messages.MOST_SPOKEN_OF", 1)
+    unopened, earlier, latest, silent = (stored_case(app, patient) for _ in range(4))
+    elsewhere = stored_case(app, patient, slug="east")
+    for sender, case in ((patient, unopened), (doctor, earlier), (doctor, latest)):
+        clock.advance(timedelta(minutes=1))
+        send(app, sender, case, "Hello")
+    listed = [talk.case.id for talk in conversations(app, doctor)]
+    assert listed == [unopened, latest]
+    assert [talk.case.id for talk in conversations(app, doctor, about=silent)] == [unopened, latest, silent]
+    assert [talk.case.id for talk in conversations(app, doctor, about=elsewhere)] == listed
+    assert {talk.case.id for talk in conversations(app, patient)} == {unopened, earlier, latest, silent, elsewhere}
+
+
 def test_ones_own_messages_are_not_marked_read_by_looking(app: App, patient: Actor, doctor: Actor) -> None:
     case = stored_case(app, patient)
     send(app, patient, case, "Hello")

@@ -7,9 +7,10 @@ from sqlalchemy import Connection, Engine, MetaData, Table, insert, select, text
 
 from core.clock import FixedClock
 from db import migrate
+from security.audit import Entry
 
 
-def test_the_image_of_an_earlier_case_becomes_its_first_image(engine: Engine) -> None:
+def test_what_an_earlier_installation_holds_is_still_there_in_its_new_place(engine: Engine) -> None:
     try:
         _make_earlier(engine)
         assert migrate.upgrade(engine)
@@ -18,6 +19,9 @@ def test_the_image_of_an_earlier_case_becomes_its_first_image(engine: Engine) ->
             rows = connection.execute(select(tables["case_image"])).all()
             cases = connection.execute(select(tables["clinical_case"])).mappings().all()
             accounts = connection.execute(select(tables["user_account"])).mappings().all()
+            slots = connection.execute(select(tables["slot"])).mappings().all()
+            booked = connection.execute(select(tables["appointment"])).mappings().all()
+            log = connection.execute(select(tables["audit_entry"])).mappings().all()
     finally:  # other tests use the same MySQL schema
         with engine.connect() as connection:
             _drop_everything(connection)
@@ -26,6 +30,9 @@ def test_the_image_of_an_earlier_case_becomes_its_first_image(engine: Engine) ->
     assert [case["id"] for case in cases] == ["c1"]
     assert not {"image_blob_id", "result_blob_id"} & set(cases[0])
     assert [(account["id"], bool(account["second_factor"])) for account in accounts] == [("u1", False)]
+    assert [(slot["id"], slot["capacity"], slot["availability_id"]) for slot in slots] == [("t1", 1, None)]
+    assert [(row["id"], row["live_key"], row["cancelled_by"]) for row in booked] == [("a1", "t1", None)]
+    assert [(row["actor"], row["action"], row["object"]) for row in log] == [("u1", "case.submit", "c1"), ("", "", "")]
 
 
 def _make_earlier(engine: Engine) -> None:
@@ -78,6 +85,16 @@ def _an_earlier_case(connection: Connection) -> None:
         created_at=now,
         mac="",
     )
+    act = Entry(
+        number=1, time=FixedClock().now(), actor="u1", role="patient", action="case.submit", object="c1", outcome="done"
+    )
+    put("audit_entry", number=1, entry=act.encode(), chain_hash="0" * 64)
+    put("audit_entry", number=2, entry=b"no entry", chain_hash="0" * 64)
+    put("slot", id="t1", doctor_id="u1", starts_at=now, ends_at=now, live_key="u1:t1")
+    booked = _filled(
+        tables["appointment"], id="a1", slot_id="t1", live_key="t1", patient_id="u1", booked_by="u1", status="booked"
+    )
+    put("appointment", **booked)
 
 
 def _filled(table: Table, **values: object) -> dict[str, object]:

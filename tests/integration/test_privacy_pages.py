@@ -110,7 +110,7 @@ def test_the_pages_show_what_was_spent_and_what_a_plan_would_cost(
 ) -> None:
     play(served, clock, authority, give_data(served), PRIVACY)
 
-    node = draw(served, "hospital/node", "demo-hospital")
+    node = draw(served, "hospital/training", "demo-hospital")
     assert not node.exception
     assert f"epsilon {PLAN[1]:.2f}** per patient" in words(node)
 

@@ -1,4 +1,4 @@
-"""Referral with real enclaves: the new hospital opens and answers, the former one cannot; all of it or nothing."""
+"""Referral with real enclaves: asked, agreed to, handed over; the former hospital is out; all of it or nothing."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -24,29 +24,31 @@ from core.errors import (
     RecordDamaged,
     ReferralRefused,
 )
-from core.evaluation.respond import SHIPPED_MODEL
+from core.evaluation.throwaway import SHIPPED_MODEL
 from core.imaging.decode import encode_png
 from core.imaging.smear.style import STYLES
 from core.imaging.synthetic import generate_cell
-from core.services import answering, audit, referral
+from core.services import answering, audit, cases, referral
 from core.services.answering import ImageOfCase, view
 from core.services.app import Actor, App
-from core.services.case_reading import own_cases, read_case, view_pictures, worklist
+from core.services.approvals import in_force
+from core.services.case_reading import own_cases, read_case, view_pictures
 from core.services.case_records import CaseStatus
 from core.services.cases import retry_waiting, submit
-from core.services.consents import ConsentPurpose, withdraw_consent
+from core.services.consents import ConsentPurpose, give_consent, withdraw_consent
 from core.services.erasure import erase
 from core.services.members import revoke_certificate
 from core.services.models import install
-from core.services.referral import refer
+from core.services.referrals import TEXT_VERSION, ReferralStatus, accept, ask, bring_back, decline, referrals, take_back
 from core.services.reviews import Decision, reviews_of, sign_review
+from core.services.worklist import worklist
 from core.settings import Settings
 from core.studies import LEUKEMIA
 from db.engine import read_scope, session_scope
-from db.models import Blob, Case
+from db.models import Blob, Case, CaseReferral
 from security.errors import SealBroken
 from security.keys import KeyUse
-from security.sealing import front_length
+from security.sealed_format import front_length
 from tests.conftest import Installation
 from tests.integration.clinic import hospital_id
 from tests.integration.vault_support import opened_image, sealed_image, stored_objects
@@ -72,7 +74,7 @@ def enclaves(installation: Installation, tmp_path_factory: pytest.TempPathFactor
     supervisor = EnclaveSupervisor(app.settings, ["north.serving", "east.serving"])
     try:
         for party in supervisor.parties:
-            supervisor.ensure(party, identity=app.identity, trust=app.trust())
+            supervisor.ensure(party, identity=app.identity, trust=app.trust(), approvals=in_force(app))
         yield app.settings.run_dir
     finally:
         supervisor.stop_all()
@@ -94,14 +96,18 @@ def pictures(count: int) -> list[bytes]:
     return [encode_png(generate_cell(np.random.default_rng(seed), blast=True, style=STYLES["north"])) for seed in seeds]
 
 
+REASON = "They have seen many more of these cells."
+
+
 def uploaded(app: App, patient: Actor, count: int = 1) -> str:
     case = submit(app, patient, files=pictures(count), study="leukemia", preferred=hospital_id(app, "north"))
     assert case.status is CaseStatus.ANSWERED
     return case.id
 
 
-def to_east(app: App, actor: Actor, case_id: str) -> None:
-    refer(app, actor, case_id, hospital_id=hospital_id(app, "east"))
+def asked(app: App, doctor: Actor, case_id: str, slug: str = "east") -> str:
+    """Let a doctor ask the patient whether hospital `slug` may look; returns the request."""
+    return ask(app, doctor, case_id, hospital_id=hospital_id(app, slug), reason=REASON).id
 
 
 def test_a_referred_case_is_answered_anew_and_the_former_hospital_is_out(
@@ -113,7 +119,11 @@ def test_a_referred_case_is_answered_anew_and_the_former_hospital_is_out(
         read_case(clinic, doctor_east, case)
     before, sealed = stored_objects(clinic, case)[0], sealed_image(clinic, case)
 
-    to_east(clinic, doctor, case)
+    request = asked(clinic, doctor, case)
+    assert read_case(clinic, doctor, case).case.hospital.slug == "north"  # asking moves nothing
+    with pytest.raises(NotAuthorised):
+        read_case(clinic, doctor_east, case)
+    accept(clinic, patient, request)
 
     entry = own_cases(clinic, patient)[0]
     assert (entry.case.status, entry.case.hospital.slug, entry.case.summary) == (CaseStatus.WAITING, "east", None)
@@ -140,12 +150,13 @@ def test_a_referred_case_is_answered_anew_and_the_former_hospital_is_out(
 
 @ON_SQLITE
 def test_the_former_key_does_not_open_the_new_object_and_the_log_tells_of_it(
-    clinic: App, patient: Actor, authority: Actor
+    clinic: App, patient: Actor, doctor: Actor, authority: Actor
 ) -> None:
     case = uploaded(clinic, patient)
     assert opened_image(clinic, case)
     blobs = _count(clinic)
-    to_east(clinic, patient, case)
+    request = asked(clinic, doctor, case)
+    accept(clinic, patient, request)
     assert opened_image(clinic, case, slug="east")
     for slug in ("north", "south"):
         with pytest.raises(SealBroken):
@@ -155,8 +166,11 @@ def test_the_former_key_does_not_open_the_new_object_and_the_log_tells_of_it(
     north, east = hospital_id(clinic, "north"), hospital_id(clinic, "east")
     assert (entry.actor, entry.object_id) == (patient.user_id, case)
     assert entry.details == {"from": north, "to": east, "images": 1}
+    agreed = audit.list_entries(clinic, authority, action="referral.accept")[0]
+    assert (agreed.actor, agreed.object_id) == (patient.user_id, case)
+    assert agreed.details == {"to": east, "text": TEXT_VERSION}
     with pytest.raises(ReferralRefused):
-        to_east(clinic, patient, case)
+        accept(clinic, patient, request)
 
 
 def _count(app: App) -> int:
@@ -165,44 +179,105 @@ def _count(app: App) -> int:
 
 
 @ON_SQLITE
-@pytest.mark.parametrize("purpose", [ConsentPurpose.REFERRAL, ConsentPurpose.DIAGNOSIS])
-def test_without_the_patients_consent_nothing_is_referred(
-    clinic: App, patient: Actor, doctor: Actor, purpose: ConsentPurpose
-) -> None:
+def test_who_no_longer_agrees_to_the_diagnosis_is_not_referred(clinic: App, patient: Actor, doctor: Actor) -> None:
     case = uploaded(clinic, patient)
-    withdraw_consent(clinic, patient, purpose)
-    _is_refused(clinic, doctor, case, ConsentMissing)
+    request = asked(clinic, doctor, case)
+    withdraw_consent(clinic, patient, ConsentPurpose.DIAGNOSIS)
+    _is_refused(clinic, patient, request, ConsentMissing)
 
 
 @ON_SQLITE
-def test_strangers_unknown_hospitals_and_revoked_enclaves_are_refused(
-    clinic: App, patient: Actor, strangers: list[Actor], authority: Actor
+def test_strangers_and_the_doctor_who_asks_cannot_agree_in_the_patients_place(
+    clinic: App, patient: Actor, doctor: Actor, strangers: list[Actor], authority: Actor
 ) -> None:
     case = uploaded(clinic, patient)
+    request = asked(clinic, doctor, case)
+    for stranger in (*strangers, doctor):
+        _is_refused(clinic, stranger, request, NotAuthorised)
+        for act in (decline, bring_back):
+            with pytest.raises(NotAuthorised):
+                act(clinic, stranger, request)
     for stranger in strangers:
-        _is_refused(clinic, stranger, case, NotAuthorised)
+        with pytest.raises(NotAuthorised):
+            take_back(clinic, stranger, request)
     with pytest.raises(NotFound):
-        refer(clinic, patient, case, hospital_id="0" * 32)
+        accept(clinic, patient, "0" * 32)
     serial = clinic.certificate_of("east.serving", KeyUse.SEAL).serial
     revoke_certificate(clinic, authority, serial, "keyCompromise")
-    _is_refused(clinic, patient, case, MemberRefused)
+    _is_refused(clinic, patient, request, MemberRefused)
 
 
-def _is_refused(app: App, actor: Actor, case_id: str, error: type[HemaSealError]) -> None:
+def _is_refused(app: App, actor: Actor, request: str, error: type[HemaSealError]) -> None:
+    with read_scope(app.engine) as session:
+        case_id = session.get_one(CaseReferral, request).case_id
     before = stored_objects(app, case_id)
     with pytest.raises(error):
-        to_east(app, actor, case_id)
+        accept(app, actor, request)
     assert stored_objects(app, case_id) == before
     with read_scope(app.engine) as session:
         case = session.get_one(Case, case_id)
         assert (case.status, case.hospital_id) == (CaseStatus.ANSWERED, hospital_id(app, "north"))
+        assert session.get_one(CaseReferral, request).status is ReferralStatus.ASKED
+
+
+def _standing(app: App, actor: Actor) -> list[tuple[ReferralStatus, bool]]:
+    return [(view.status, view.stands) for view in referrals(app, actor)]
+
+
+def test_a_referral_is_brought_back_and_the_other_hospital_is_out_again(
+    clinic: App, patient: Actor, doctor: Actor, doctor_east: Actor
+) -> None:
+    case = uploaded(clinic, patient)
+    request = asked(clinic, doctor, case)
+    accept(clinic, patient, request)
+    assert retry_waiting(clinic, patient) == 1
+    assert [(view.stands, view.reason) for view in referrals(clinic, doctor_east)] == [(True, REASON)]
+    sign_review(clinic, doctor_east, case, decision=Decision.DEFER, reason="another smear is needed")
+    onward = asked(clinic, doctor_east, case, "south")
+
+    bring_back(clinic, patient, request)
+
+    assert retry_waiting(clinic, patient) == 1
+    assert [result.answered_by for result in read_case(clinic, doctor, case).results] == ["north.serving"]
+    assert [review.reason for review in reviews_of(clinic, doctor, case)] == ["another smear is needed"]
+    for act in (read_case, view_pictures, reviews_of):
+        with pytest.raises(NotAuthorised):
+            act(clinic, doctor_east, case)
+    assert opened_image(clinic, case)
+    with pytest.raises(SealBroken):
+        opened_image(clinic, case, slug="east")
+    for again in (accept, bring_back):
+        with pytest.raises(ReferralRefused):
+            again(clinic, patient, request)
+    with pytest.raises(ReferralRefused):  # asked by a hospital that has the case no longer
+        accept(clinic, patient, onward)
+    assert _standing(clinic, doctor) == [(ReferralStatus.BROUGHT_BACK, False)]
+    assert _standing(clinic, doctor_east) == [(ReferralStatus.TAKEN_BACK, False)]
+
+
+@ON_SQLITE
+def test_a_case_that_went_on_is_not_brought_back_over_the_head_of_the_third_hospital(
+    clinic: App, patient: Actor, doctor: Actor, doctor_east: Actor
+) -> None:
+    case = uploaded(clinic, patient)
+    first = asked(clinic, doctor, case)
+    accept(clinic, patient, first)
+    second = asked(clinic, doctor_east, case, "north")
+    accept(clinic, patient, second)
+    with pytest.raises(ReferralRefused):
+        bring_back(clinic, patient, first)
+    received = next(view for view in referrals(clinic, doctor_east) if view.id == first)
+    assert (received.stands, received.reason) == (False, "")  # who has the case no longer reads no reasons
+    bring_back(clinic, patient, second)
+    assert opened_image(clinic, case, slug="east")
 
 
 @ON_SQLITE
 def test_an_enclave_that_hands_over_something_else_changes_nothing(
-    clinic: App, patient: Actor, monkeypatch: pytest.MonkeyPatch
+    clinic: App, patient: Actor, doctor: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case, other = uploaded(clinic, patient), uploaded(clinic, patient)
+    request = asked(clinic, doctor, case)
     real = EnclaveClient.hand_over
     foreign = clinic.certificate_of("south.serving", KeyUse.SEAL)
     wrong_image = sealed_image(clinic, other)
@@ -214,14 +289,16 @@ def test_an_enclave_that_hands_over_something_else_changes_nothing(
     for cheat in cheats:
         with monkeypatch.context() as patch:
             patch.setattr(EnclaveClient, "hand_over", cheat)
-            _is_refused(clinic, patient, case, RecordDamaged)
-    to_east(clinic, patient, case)
+            _is_refused(clinic, patient, request, RecordDamaged)
+    accept(clinic, patient, request)
 
 
 @ON_SQLITE
 def test_an_enclave_hands_over_to_enclaves_of_other_hospitals_only(clinic: App, patient: Actor) -> None:
     case = uploaded(clinic, patient)
-    client = clinic.supervisor.ensure("north.serving", identity=clinic.identity, trust=clinic.trust())
+    client = clinic.supervisor.ensure(
+        "north.serving", identity=clinic.identity, trust=clinic.trust(), approvals=in_force(clinic)
+    )
     options = {"case_id": case, "study": LEUKEMIA.name, "sealed_image": sealed_image(clinic, case)}
     for party in ("app", "authority", "north.training", "north.serving"):
         with pytest.raises(EnclaveUnavailable):
@@ -235,31 +312,63 @@ def test_an_enclave_hands_over_to_enclaves_of_other_hospitals_only(clinic: App, 
 
 @ON_SQLITE
 def test_what_changes_while_the_enclaves_are_at_work_is_not_overwritten(
-    clinic: App, patient: Actor, monkeypatch: pytest.MonkeyPatch
+    clinic: App, patient: Actor, doctor: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second, third = uploaded(clinic, patient), uploaded(clinic, patient), uploaded(clinic, patient)
+    cases = [uploaded(clinic, patient) for _ in range(4)]
+    requests = [asked(clinic, doctor, case) for case in cases]
     real = answering.hand_over
 
-    def meanwhile(act: Callable[[], object]) -> Callable[..., bytes]:
+    def meanwhile(act: Callable[[], object]) -> None:
         def hand_over(*arguments: object, **options: object) -> bytes:
             handed = real(*arguments, **options)  # type: ignore[arg-type]
             monkeypatch.undo()
             act()
             return handed
 
-        return hand_over
+        monkeypatch.setattr(referral, "hand_over", hand_over)
 
-    monkeypatch.setattr(referral, "hand_over", meanwhile(lambda: to_east(clinic, patient, first)))
+    meanwhile(lambda: accept(clinic, patient, requests[0]))
     with pytest.raises(ReferralRefused):
-        to_east(clinic, patient, first)
-    assert opened_image(clinic, first, slug="east")
+        accept(clinic, patient, requests[0])
+    assert opened_image(clinic, cases[0], slug="east")
 
-    monkeypatch.setattr(
-        referral, "hand_over", meanwhile(lambda: withdraw_consent(clinic, patient, ConsentPurpose.REFERRAL))
-    )
-    _is_refused(clinic, patient, second, ConsentMissing)
+    meanwhile(lambda: take_back(clinic, doctor, requests[1]))
+    with pytest.raises(ReferralRefused):
+        accept(clinic, patient, requests[1])
+    assert opened_image(clinic, cases[1])
 
-    monkeypatch.setattr(referral, "_NEEDED", (ConsentPurpose.DIAGNOSIS,))
-    monkeypatch.setattr(referral, "hand_over", meanwhile(lambda: erase(clinic, patient, password="hemaseal-demo")))
+    meanwhile(lambda: withdraw_consent(clinic, patient, ConsentPurpose.DIAGNOSIS))
+    _is_refused(clinic, patient, requests[2], ConsentMissing)
+    give_consent(clinic, patient, ConsentPurpose.DIAGNOSIS)
+
+    meanwhile(lambda: erase(clinic, patient, password="hemaseal-demo"))
     with pytest.raises((NotFound, DataErased)):
-        to_east(clinic, patient, third)
+        accept(clinic, patient, requests[3])
+
+
+@ON_SQLITE
+def test_an_answer_of_the_former_hospital_that_comes_after_the_case_was_moved_is_not_taken(
+    clinic: App, patient: Actor, doctor: Actor, doctor_east: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    north = hospital_id(clinic, "north")
+    with monkeypatch.context() as patch:
+        patch.setattr(cases, "ask", silent)
+        case = submit(clinic, patient, files=pictures(1), study="leukemia", preferred=north).id
+    request = asked(clinic, doctor, case)
+
+    def slow(app: App, question: answering.Question) -> list[answering.Answer]:
+        answers = answering.ask(app, question)
+        accept(app, patient, request)
+        return answers
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cases, "ask", slow)
+        assert retry_waiting(clinic, doctor) == 0
+    with pytest.raises(NotAuthorised):
+        read_case(clinic, doctor, case)
+    assert retry_waiting(clinic, doctor_east) == 1
+    assert read_case(clinic, doctor_east, case).results[0].answered_by == "east.serving"
+
+
+def silent(*_what: object) -> None:
+    raise EnclaveUnavailable

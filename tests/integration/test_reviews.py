@@ -57,6 +57,8 @@ def test_a_deferred_case_stays_on_the_list(app: App, patient: Actor, doctor: Act
         (POSITIVE, {"decision": Decision.OVERRIDE, "conclusion": 2, "reason": "smudge cell"}),
         (POSITIVE, {"decision": Decision.OVERRIDE, "conclusion": 0, "reason": "x" * 2001}),
         (POSITIVE, {"decision": Decision.DEFER, "reason": ""}),
+        (POSITIVE, {"decision": Decision.AGREE, "note": "This is \u202egnihton\u202c"}),
+        (POSITIVE, {"decision": Decision.DEFER, "reason": "smudge\0cell"}),
         (UNCERTAIN, {"decision": Decision.AGREE}),
         (None, {"decision": Decision.AGREE}),
     ],

@@ -80,6 +80,10 @@ def test_a_run_goes_from_order_to_a_model_in_service_and_back(
         sealed = models.model_in_service(app, session, LEUKEMIA)
     assert (sealed.checkpoint_id, sealed.sender, sealed.run) == (second.id, "authority", again)
     assert models.roll_back(app, authority, LEUKEMIA.name) == first.id
+    states = {one.id: one.status for one in models.list_models(app, authority)}
+    assert states == {first.id: CheckpointStatus.IN_SERVICE, second.id: CheckpointStatus.ROLLED_BACK}
+    with pytest.raises(NotFound):
+        models.roll_back(app, authority, LEUKEMIA.name)  # what was rolled back is never what one rolls back to
 
     own = run_views.run_detail(app, hospital, run)
     assert set(own.own[2]) == {"north"}

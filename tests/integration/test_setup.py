@@ -120,7 +120,9 @@ def test_production_seeds_one_authority_and_nothing_of_the_demo(tmp_path: Path, 
     actor = session_actor(app, redeem_code(app, check_password(app, "admin-one", "a long first one")))
     assert actor.role is Role.AUTHORITY
     assert members.hospitals(app, actor) == []
-    assert _run(settings, clock) == ["Ready (production mode)."]
+    waits, ready = _run(settings, clock)
+    assert "approve-measurement" in waits
+    assert ready == "Ready (production mode)."
     with read_scope(app.engine) as session:
         assert len(session.exec(select(User)).all()) == 1
     app.engine.dispose()

@@ -1,5 +1,6 @@
 """Several studies side by side: data sets, runs, models and pages are of one study each; a new one is one file."""
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from core.services import datasets, demo, members, models, runs
 from core.services.app import Actor, App, load_master_key
 from core.services.dataset_store import sealed_path
 from core.services.runs import AggregationMode
+from core.settings import ROOT
 from core.studies import LEUKEMIA, STUDIES, STUDIES_BY_CODE, Study, find_studies
 from db.engine import session_scope
 from db.models import CheckpointStatus, Provenance
@@ -27,26 +29,9 @@ from tests.serving import model_of, untrained
 from tests.unit.imaging.pictures import cell, encoded
 
 SUBTYPES, SCANS = STUDIES["leukemia_subtypes"], STUDIES["multimodal"]
-MALARIA = '''
-"""Red blood cells with and without malaria."""
-
-from core.studies.study import ClassLabel, Study, Subject
-
-STUDY = Study(
-    name="malaria",
-    code="s42",
-    title="Red blood cell",
-    modalities=("SMEAR",),
-    subject=Subject.CELL,
-    classes=(
-        ClassLabel("clear", "No parasite", "a red blood cell without guests", "No parasite inside.", positive=False),
-        ClassLabel("ring", "Ring stage", "a red blood cell with a ring in it", "Young parasite.", positive=True),
-        ClassLabel("mature", "Mature stage", "a red blood cell with a dark spot", "Mature parasite.", positive=True),
-    ),
-    input_size=96,
-    min_side=32,
-)
-'''
+PAGE = (ROOT / "docs" / "how-to" / "own-study.md").read_text(encoding="utf-8")
+MALARIA = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)[0]
+"""The example of the page, so that the page is tried."""
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 

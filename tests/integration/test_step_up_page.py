@@ -8,11 +8,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.clock import FixedClock
-from core.services.accounts import accounts
 from core.services.app import App
 from core.services.demo import DEMO_PASSWORD
 from core.services.sessions import check_password, redeem_code, session_actor
 from core.services.step_up import begin, confirm, second_factor, step_up
+from core.services.users import AccountState, users
 from core.settings import ROOT
 from pages._ui import state
 from tests.integration.page_support import TIMEOUT_S, draw, words
@@ -75,15 +75,15 @@ def test_an_act_that_needs_a_code_says_so_on_its_page_and_works_after_one(served
     secret = begin(served, person, password=DEMO_PASSWORD).secret
     confirm(served, person, pyotp.TOTP(secret).at(clock.now()))
     clock.advance(timedelta(minutes=1))
-    tab = draw(served, "authority/members", "demo-authority", members_section="Accounts")
-    chosen = next(view.user_id for view in accounts(served, person) if view.username == "demo-doctor-west")
-    tab.selectbox(key="account_chosen").set_value(chosen).run()
-    tab.button(key="account_toggle").click().run()
+    tab = draw(served, "authority/users", "demo-authority")
+    west = next(view for view in users(served, person).found if view.name == "demo-doctor-west")
+    tab.selectbox(key="user_chosen").set_value(west.user_id).run()
+    tab.button(key="user_toggle").click().run()
     assert "ACC-STEPUP" in words(tab)
-    assert [view.is_active for view in accounts(served, person) if view.user_id == chosen] == [True]
+    assert users(served, person, search="doctor-west").found[0].state is AccountState.OPEN
     step_up(served, session_actor(served, tab.session_state["session_token"]), pyotp.TOTP(secret).at(clock.now()))
-    tab.button(key="account_toggle").click().run()
-    assert [view.is_active for view in accounts(served, person) if view.user_id == chosen] == [False]
+    tab.button(key="user_toggle").click().run()
+    assert users(served, person, search="doctor-west").found[0].state is AccountState.CLOSED
 
 
 def _home(app: App) -> AppTest:

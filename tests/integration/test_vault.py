@@ -10,7 +10,7 @@ from core.errors import DatabaseUnavailable, RecordDamaged
 from core.services import audit, vault_intake
 from core.services.app import Actor, App
 from core.services.case_objects import ObjectKind, image_rows, sealed_objects
-from core.services.case_reading import own_cases, read_case, worklist
+from core.services.case_reading import own_cases, read_case
 from core.services.case_records import summary_context
 from core.services.messages import message_context, read_thread, send
 from core.services.reach import out_of_reach
@@ -18,6 +18,7 @@ from core.services.review_records import review_context
 from core.services.reviews import Decision, reviews_of, sign_review
 from core.services.vault import key_of
 from core.services.vault_intake import take_in
+from core.services.worklist import worklist
 from db.blobs import put_blob
 from db.engine import read_scope, session_scope
 from db.models import BlobPart, Case, CaseImage, CaseMessage, CaseReview, PatientKey

@@ -15,11 +15,11 @@ from sqlmodel import col, select
 from core.clock import FixedClock
 from core.services import run_views, runs
 from core.services.app import Actor, App
+from core.services.processes import environment
 from core.services.worker_process import (
     LOCK_NAME,
     PID_NAME,
     ensure_running,
-    environment,
     is_running,
     note_started,
     stop,

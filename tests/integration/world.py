@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import NoReturn
 
@@ -9,17 +10,19 @@ from sqlmodel import SQLModel, select
 
 from core.clock import FixedClock
 from core.errors import EnclaveUnavailable
+from core.services import availability
 from core.services.accounts import ConsentPurpose, Profile, Role, new_user
 from core.services.app import Actor, App
 from core.services.appointments import book
 from core.services.consents import record_consents
 from core.services.demo import DEMO_PASSWORD
 from core.services.sessions import actor_of, check_password, redeem_code, session_actor
+from core.services.weekly_pattern import WeeklyPattern
 from core.settings import Settings
 from db.engine import read_scope, session_scope
 from db.models import CertificateRecord, Hospital, User
 from tests.conftest import Installation
-from tests.integration.clinic import offered_slots, stored_case
+from tests.integration.clinic import offered_slots, stored_case, stored_request
 from tests.integration.runs_support import give_data, queue_run
 
 COUNTERS = frozenset({"audit_entry", "audit_head", "rate_limit", "sign_in_failures"})
@@ -36,6 +39,9 @@ class World:
         case: the patient's case, answered at hospital north.
         free_slot: a time that the doctor offers.
         appointment: the patient's, with the doctor.
+        referral: the doctor's open request to refer the case to hospital east.
+        pattern: the doctor's weekly times.
+        absence: days on which the doctor is away.
         dataset: hospital north's.
         run: a queued run of three hospitals, hospital east not among them.
         hospital: id of hospital north.
@@ -48,6 +54,9 @@ class World:
     case: str
     free_slot: str
     appointment: str
+    referral: str
+    pattern: str
+    absence: str
     dataset: str
     run: str
     hospital: str
@@ -84,6 +93,7 @@ def build_world(installation: Installation, data_dir: Path) -> World:
     people |= {name: _sign_in(app, name) for name in ("colleague", "other-patient")}
     case = stored_case(app, people["patient"])
     first, second = offered_slots(app, people["doctor"])
+    plan = _plan(app, people["doctor"])
     sets = give_data(app, slugs=("north", "south", "west"))
     return World(
         app=app,
@@ -91,12 +101,26 @@ def build_world(installation: Installation, data_dir: Path) -> World:
         case=case,
         free_slot=second,
         appointment=book(app, people["patient"], case_id=case, slot_id=first).id,
+        referral=stored_request(app, people["doctor"], case, "east"),
+        pattern=plan.patterns[0].id,
+        absence=plan.absences[0].id,
         dataset=sets[0],
         run=queue_run(app, people["authority"], sets),
         hospital=north.id,
         serial=serial or "",
         somebody=somebody,
     )
+
+
+def _plan(app: App, doctor: Actor) -> availability.Plan:
+    """Give the doctor weekly times and an absence, far from the offered slots."""
+    friday = date(2026, 1, 16)
+    pattern = WeeklyPattern(
+        weekday=4, start_minute=540, end_minute=570, minutes=30, capacity=1, zone="UTC", first_day=friday
+    )
+    availability.add_pattern(app, doctor, pattern)
+    availability.add_absence(app, doctor, first_day=friday, last_day=friday, zone="UTC")
+    return availability.plan(app, doctor)
 
 
 def _add(app: App, name: str, role: Role, hospital_id: str | None) -> None:

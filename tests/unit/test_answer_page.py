@@ -16,7 +16,7 @@ def test_every_class_stands_there_with_its_meaning_and_those_that_cannot_be_excl
 
         answer.classes(STUDIES["multimodal"], (0.1, 0.7, 0.1, 0.05, 0.03, 0.02), (1, 0), 0.95)
 
-    tab = AppTest.from_function(page).run()
+    tab = AppTest.from_function(page, default_timeout=60).run()
     assert not tab.exception
     table = tab.dataframe[0].value
     assert list(table["Class"]) == [label.title for label in SCANS.classes]

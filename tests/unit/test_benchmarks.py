@@ -1,18 +1,25 @@
 """The parts of the benchmark scripts that reckon: updates, errors, critical path, fitted line."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.cross_validation import folds_of
-from benchmarks.held_out import Images, called, joined, mean
 from benchmarks.line_chart import fit, ticks
+from benchmarks.live_page import Growth, Sample
+from benchmarks.recipe_trials import LABORATORIES, changed
 from benchmarks.rivals.measuring import Inputs, Stopwatch, largest_error
 from benchmarks.secure_aggregation import blind_mean, draw
+from benchmarks.shipped_model import compact
+from core.diagnosis.bundle import ServingModel
+from core.evaluation.held_out import Images, called, joined, mean
 from core.imaging.datasets import Record
 from core.learning.metrics import Judged
 from core.learning.run_choices import DEFAULT_CLIP
+from core.learning.weights import decode_weights, rounded_to_half, sha256_of
 from core.studies import LEUKEMIA, STUDIES
 from federated.aggregation.blind.fixed_point import Encoding
 
@@ -103,3 +110,48 @@ def test_joined_folds_keep_each_image_with_its_patient() -> None:
     two = Judged(np.array([1]), np.array([1]), np.array([[0.1, 0.9]]), np.array([True]), ("b",))
     both = joined([one, two])
     assert (both.labels.tolist(), both.patients, both.alarming.tolist()) == ([0, 1], ("a", "b"), [False, True])
+
+
+@pytest.mark.parametrize("name", sorted(LABORATORIES))
+def test_an_invented_laboratory_changes_every_picture_in_its_own_way_and_keeps_the_original(name: str) -> None:
+    rng = np.random.default_rng(0)
+    picture = np.repeat(np.repeat(rng.integers(60, 200, (12, 12, 3), np.uint8), 8, 0), 8, 1)
+    before = picture.copy()
+    seen = LABORATORIES[name](picture)
+    assert (seen.shape, seen.dtype) == ((96, 96, 3), np.uint8)
+    assert np.array_equal(picture, before)
+    assert np.abs(seen.astype(int) - picture).mean() > 2
+    assert np.array_equal(seen, LABORATORIES[name](picture))
+
+
+def test_fields_of_a_trial_take_the_kind_of_what_they_replace() -> None:
+    like = {"batch": 32, "learning_rate": 2e-3, "augment": True}
+    assert changed(["batch=8", "learning_rate=1", "augment=false"], like) == {
+        "batch": 8,
+        "learning_rate": 1.0,
+        "augment": False,
+    }
+    assert changed(None, like) == {}
+    with pytest.raises(KeyError):
+        changed(["patience=3"], like)
+
+
+def test_a_shipped_model_keeps_halves_only_of_weights_that_are_served_as_halves(serving_model: ServingModel) -> None:
+    assert compact(serving_model) == serving_model
+    served_as_halves = replace(serving_model.manifest, architecture="residual-small")
+    small = compact(replace(serving_model, manifest=served_as_halves))
+    small.check()
+    assert serving_model.weights is not None
+    assert small.weights is not None
+    assert len(small.weights) < 0.6 * len(serving_model.weights)
+    assert small.litert == serving_model.litert
+    weights, rounded = decode_weights(serving_model.weights)[0], decode_weights(small.weights)[0]
+    assert sha256_of(rounded) == sha256_of(rounded_to_half(weights)) == small.manifest.weights_sha256
+    assert small.standing_alone().manifest == small.manifest
+
+
+def test_growth_is_what_a_line_adds_after_the_first_fifth() -> None:
+    settling = [Sample(at=10.0 * n, server=500.0 - n, tab=1.0, heap=1.0, nodes=1, rounds=0) for n in range(20)]
+    after = [Sample(at=10.0 * n, server=300.0 + 0.1 * n, tab=1.0, heap=1.0, nodes=1, rounds=0) for n in range(20, 100)]
+    assert Growth.of(settling + after, "server") == Growth(302.0, 7.9)
+    assert Growth.of(settling + after, "tab") == Growth(1.0, 0.0)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from benchmarks.foreign_images import MIX, _sources
-from benchmarks.gate import over_patients, wilson
+from benchmarks.gate import over_patients
 from benchmarks.preprocessing import figures, summary
+from core.diagnosis.conclusion import wilson
 
 
 def test_the_mix_is_of_five_hundred_pictures_and_every_kind_is_drawn_alike_from_a_seed() -> None:

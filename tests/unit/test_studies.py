@@ -107,9 +107,15 @@ def test_a_study_that_contradicts_itself_is_refused(change: dict[str, object]) -
 )
 def test_a_policy_that_decides_nothing_is_refused(change: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be"):
-        Policy(**change)
+        Policy(**change)  # type: ignore[arg-type]
 
 
 def test_a_stained_picture_is_a_cell_or_a_field() -> None:
     upright = replace(LEUKEMIA, orientations=1)
     assert {s for s in Subject if replace(upright, subject=s).is_stained} == {Subject.CELL, Subject.FIELD}
+
+
+def test_a_scan_may_be_mirrored_but_never_turned() -> None:
+    assert replace(STUDIES["multimodal"], orientations=2).orientations == 2
+    with pytest.raises(ValueError, match="without a top"):
+        replace(STUDIES["multimodal"], orientations=8)

@@ -8,7 +8,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from core.settings import ROOT
 from pages._ui.cookies import BROWSER_COOKIE
-from pages._ui.web_guard import MediaGuard, SecureHeaders, content_security_policy
+from pages._ui.web_guard import MediaGuard, SameOrigin, SecureHeaders, content_security_policy
 
 
 async def inner(scope: Scope, receive: Receive, send: Send) -> None:
@@ -16,7 +16,7 @@ async def inner(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"content"})
 
 
-def ask(path: str, *, method: str = "GET", cookie: str = "", behind_tls: bool = False) -> tuple[int, dict[str, str]]:
+def ask(path: str, *, method: str = "GET", cookie: str = "", over_tls: bool = False) -> tuple[int, dict[str, str]]:
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -32,7 +32,7 @@ def ask(path: str, *, method: str = "GET", cookie: str = "", behind_tls: bool = 
         "query_string": b"",
         "headers": [(b"cookie", cookie.encode())] if cookie else [],
     }
-    asyncio.run(SecureHeaders(MediaGuard(inner), behind_tls=behind_tls)(scope, receive, send))
+    asyncio.run(SecureHeaders(MediaGuard(inner), over_tls=over_tls)(scope, receive, send))
     return sent[0]["status"], {name.decode(): value.decode() for name, value in sent[0]["headers"]}
 
 
@@ -55,6 +55,45 @@ def test_pages_fonts_and_health_stay_open(path: str) -> None:
     assert ask(path)[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("origin", "host", "allowed"),
+    [
+        ("https://app.example", "app.example", True),
+        ("https://App.Example:8501", "app.example:8501", True),
+        ("", "app.example", True),  # no browser, or a visit
+        ("https://app.example:8502", "app.example:8501", False),
+        ("https://app.example:8501", "app.example", False),
+        ("https://evil.app.example", "app.example", False),
+        ("https://app.example.evil", "app.example", False),
+        ("https://app.example@evil", "app.example", False),
+        ("https://localhost", "app.example", False),
+        ("https://[::1", "app.example", False),
+        ("null", "app.example", False),
+        ("app.example", "app.example", False),
+        ("https://app.example", "", False),
+    ],
+)
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_a_page_of_another_origin_gets_nothing(kind: str, origin: str, host: str, *, allowed: bool) -> None:
+    headers = [(name, value.encode()) for name, value in ((b"origin", origin), (b"host", host)) if value]
+    scope = {"type": kind, "method": "PUT", "path": "/_stcore/stream", "query_string": b"", "headers": headers}
+    passed: list[Scope] = []
+    sent: list[Message] = []
+
+    async def within(scope: Scope, receive: Receive, send: Send) -> None:
+        passed.append(scope)
+
+    async def receive() -> Message:
+        return {"type": f"{kind}.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asyncio.run(SameOrigin(within)(scope, receive, send))
+    assert passed == ([scope] if allowed else [])
+    assert allowed or sent[0].get("status") == 403 or sent[0]["type"] == "websocket.close"
+
+
 def test_the_first_page_marks_the_browser_and_later_ones_do_not() -> None:
     first = ask("/")[1]["set-cookie"]
 
@@ -66,8 +105,8 @@ def test_the_first_page_marks_the_browser_and_later_ones_do_not() -> None:
     assert "set-cookie" not in ask("/_stcore/health")[1]
 
 
-def test_behind_tls_the_cookie_is_secure_and_the_browser_keeps_to_tls() -> None:
-    headers = ask("/", behind_tls=True)[1]
+def test_over_tls_the_cookie_is_secure_and_the_browser_keeps_to_tls() -> None:
+    headers = ask("/", over_tls=True)[1]
 
     assert "; Secure" in headers["set-cookie"]
     assert headers["strict-transport-security"].startswith("max-age=")

@@ -60,11 +60,12 @@ class Architecture:
 _LITE0_TOP = Trunk(cut="top")
 _LITE0_BLOCK14 = Trunk(cut="block14")
 _LITE0_SHALLOW = Trunk(cut="block10", taps=("block2", "block4", "block7"))
+_LITE0_BLOCK7 = Trunk(cut="block7")
 _LITE0_DEPTHS = Trunk(cut="block14", taps=("block7", "block10"))
 
 ARCHITECTURES: dict[str, Architecture] = {
     "groupnorm-small": Architecture(
-        purpose="plain convolutions, 0.29 million weights; fast on two cores and fit for differential privacy",
+        purpose="plain convolutions, 0.30 million weights; fast on two cores and fit for differential privacy",
         builder=convolutional.groupnorm_small,
         private=True,
         half=False,
@@ -91,6 +92,12 @@ ARCHITECTURES: dict[str, Architecture] = {
         purpose="ImageNet features of three depths; only block 15 and the head are trained, 0.61 million weights",
         builder=efficientnet.upper_builder(_LITE0_DEPTHS, last="block15"),
         trunk=_LITE0_DEPTHS,
+        jit=False,
+    ),
+    "efficientnet-lite0-deep": Architecture(
+        purpose="ImageNet features; blocks 8 to 14 and the head are trained, 2.09 million weights",
+        builder=efficientnet.upper_builder(_LITE0_BLOCK7, last="block14", joined=("block10",)),
+        trunk=_LITE0_BLOCK7,
         jit=False,
     ),
     "efficientnet-lite0-shallow": Architecture(

@@ -4,10 +4,13 @@ The network is a row of points: ``stem``, ``block0`` to ``block15``, ``top``. A 
 *cut*; what comes after it is trained from the same ImageNet weights. Batch normalisation is folded into the
 convolutions, so that every layer is a kernel and a bias, nothing is shared between images of a batch, and the trained
 layers can be averaged over hospitals. A lower cut trains more and costs more: the work of each step, the maps that are
-kept (19 kB a picture of 224 px after block14, 44 kB after block10, 125 kB after top, as float16), and the weights that
-travel. Each halving looks half a step to the lower right, so a map of the last points lies 15.5 of 224 pixels too far
-to the upper left when it is drawn over its picture. ``models/trunk-efficientnet-lite0.md`` says where the weights come
-from.
+kept (19 kB a picture of 224 px after block14, 44 kB after block10, 31 kB after block7, 125 kB after top, as float16),
+and the weights that travel. ``models/trunk-efficientnet-lite0.md`` says where the weights come from.
+
+Each halving looks half a step to the lower right, which by the geometry of the layers would draw the last map 15.5 of
+224 pixels too far to the upper left. The learned kernels lean the other way: the shipped model's map changes where
+squares of a picture are hidden, to a quarter of one of its places (``tests/unit/diagnosis/test_predictor.py``), so it
+is drawn as it is.
 
 ====================  ======  ====================  ===========================================================
 point                 stride  channels              kernel and bias of this point alone, in thousands
@@ -149,17 +152,20 @@ class Trunk:
         return model
 
 
-def upper_builder(trunk: Trunk, *, last: str = "top", width: int = 0, groups: int = 16) -> Callable[[int, int], Any]:
+def upper_builder(
+    trunk: Trunk, *, last: str = "top", joined: tuple[str, ...] = (), width: int = 0, groups: int = 16
+) -> Callable[[int, int], Any]:
     """Return the builder of what is trained above `trunk`, for the registry.
 
-    The network's own points from the cut to `last` follow, starting from their ImageNet weights. Maps of taps are
-    averaged down to the grid of the last map, scaled to unit mean square at each position and joined to it. With
-    `width`, a 1 x 1 convolution with group normalisation mixes them. Then comes the Dense layer, at each position,
-    that every architecture has.
+    The network's own points from the cut to `last` follow, starting from their ImageNet weights. Maps of taps, and of
+    the points `joined`, are averaged down to the grid of the last map, scaled to unit mean square at each position and
+    joined to it. With `width`, a 1 x 1 convolution with group normalisation mixes them. Then comes the Dense layer, at
+    each position, that every architecture has.
 
     Args:
         trunk: what is below.
         last: the last point of the network that is used; below the cut or equal to it, nothing follows.
+        joined: the cut, or points between it and the last, whose maps the head is to see too.
         width: channels of the mixing layer; 0 for none.
         groups: of its normalisation.
     """
@@ -171,11 +177,13 @@ def upper_builder(trunk: Trunk, *, last: str = "top", width: int = 0, groups: in
             keras.Input((*grid(input_size, point), channels(point)), name=f"{point}_map") for point in trunk.outputs
         ]
         x = inputs[-1]
+        maps = dict(zip(trunk.outputs, inputs, strict=True))
         if last in trunk.above:
-            x = apply(x, trunk.above[: trunk.above.index(last) + 1])[last]
-        if trunk.taps:
-            joined = [_scaled(_shrunk(tap, x.shape[1])) for tap in inputs[:-1]]
-            x = keras.layers.Concatenate(name="join")([*joined, _scaled(x)])
+            maps |= apply(x, trunk.above[: trunk.above.index(last) + 1])
+            x = maps[last]
+        if trunk.taps or joined:
+            beside = [_scaled(_shrunk(maps[point], x.shape[1])) for point in (*trunk.taps, *joined)]
+            x = keras.layers.Concatenate(name="join")([*beside, _scaled(x)])
         if width:
             x = keras.layers.Conv2D(width, 1, use_bias=False, name="mix_conv")(x)
             x = keras.layers.GroupNormalization(groups, name="mix_norm")(x)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from core.learning.run_choices import PrivacyOptions
 from core.learning.run_events import FailureCode
 from federated.aggregation.blind.circle import Circle
 from federated.aggregation.blind.intake import Intake
@@ -52,13 +53,21 @@ class Adding(Intake):
     """One sum of one attempt.
 
     Attributes:
-        adverts: party -> signed advert.
         dealings: party -> signed dealing.
     """
 
-    def __init__(self, notary: Notary, header: Header, label: Label, circle: Circle, board: Board) -> None:
-        super().__init__(notary, header, label, circle, board)
-        self.adverts: dict[str, bytes] = {}
+    def __init__(
+        self,
+        notary: Notary,
+        header: Header,
+        label: Label,
+        circle: Circle,
+        board: Board,
+        *,
+        privacy: PrivacyOptions | None = None,
+    ) -> None:
+        """See `Intake`."""
+        super().__init__(notary, header, label, circle, board, privacy=privacy)
         self.dealings: dict[str, bytes] = {}
         self._shares: dict[str, dict[int, bytes]] = {}
         self._seeds: dict[str, bytes] = {}

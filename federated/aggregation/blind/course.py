@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from core.errors import CheckpointRefused
 from core.learning.lineage import statement_of, verify_lineage
+from core.learning.run_choices import ANSWER_S
 from core.learning.run_events import FailureCode
 from federated.aggregation.base import Ask, Conversation, Play, R, Whose, ask, keep_nothing
 from federated.aggregation.blind.adding import Adding, only
@@ -50,7 +51,8 @@ class Course:
             sender=play.notary.party,
             recipient=play.notary.party,
         )
-        self.adding = Adding(play.notary, header, label, circle, play.new_board(label.value))
+        privacy = play.options.privacy if label is Label.UPDATE else None
+        self.adding = Adding(play.notary, header, label, circle, play.new_board(label.value), privacy=privacy)
         self._digests: dict[str, bytes] = {}
         self._committee: tuple[str, ...] = ()
 
@@ -80,7 +82,7 @@ class Course:
             )
             for party in dealt
         }
-        deadline = self._play.options.round_rules.deadline_s if upload.model is not None else 0.0
+        rules = self._play.options.round_rules
         held = hashlib.sha256(statement_of(sealed.lineage)).hexdigest() if sealed else ""
         wanting = [party for party in dealt if adverts[party].holds != held]
         yield from self._ask(
@@ -90,7 +92,7 @@ class Course:
             absorb=adding.take_upload,
             attachment=Attachment.of(sealed.sealed) if sealed and wanting else NO_ATTACHMENT,
             attached=wanting,
-            deadline_s=deadline,
+            deadline_s=rules.deadline_s if upload.model is not None else rules.working_s,
         )
         for party in adding.settle():
             self._play.blame(party, FailureCode.SHAPE, steps.upload)
@@ -173,7 +175,7 @@ class Course:
         quorum: int | None = None,
         attachment: Attachment = NO_ATTACHMENT,
         attached: Collection[str] | None = None,
-        deadline_s: float = 0.0,
+        deadline_s: float = ANSWER_S,
         absorb: Callable[[str, R, Message], None] = keep_nothing,
         explain: Callable[[], str] = str,
     ) -> Conversation[Mapping[str, R]]:
@@ -208,10 +210,10 @@ def _settled(adverts: Mapping[str, AdvertiseReply], circle: Circle) -> dict[str,
         return dict(adverts)
     members = settled.most_common(1)[0][0]
     missing = sorted(set(members) - set(adverts))
-    if missing or not set(members) <= set(circle.parties):
+    if missing:
         raise RoundFailed(
             "An earlier attempt of this round was opened with other members; of two sums the difference could be "
-            f"read, so these must come back first: {', '.join(missing) or 'members of another roster'}."
+            f"read, so these must come back first: {', '.join(missing)}."
         )
     return {party: reply for party, reply in adverts.items() if party in members}
 

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from functools import cached_property
 from typing import TypeVar
 
+from core.learning.run_choices import PrivacyOptions
 from core.learning.run_events import FailureCode
 from federated.aggregation.blind.circle import Circle
 from federated.aggregation.blind.messages import (
@@ -18,7 +19,10 @@ from federated.aggregation.blind.messages import (
     RevealReply,
     UploadReply,
 )
+from federated.aggregation.blind.seeds import PAIR_BOX_BYTES
 from federated.aggregation.blind.statements import (
+    HASH_BYTES,
+    PAIR_BYTES,
     Advert,
     Agreement,
     Dealing,
@@ -35,6 +39,7 @@ from federated.board import Board
 from federated.failures import Refused
 from federated.messages import Header, Message
 from federated.notary import Notary
+from federated.privacy_statements import check_statement
 from security.errors import SecurityError
 from security.masking import check_public
 from security.point_hash import draw_point
@@ -48,16 +53,29 @@ class Intake:
     """The members' statements in one sum of one attempt.
 
     Attributes:
+        adverts: party -> signed advert, of those that go on.
         survivors: party -> SHA-256 of its upload.
     """
 
-    def __init__(self, notary: Notary, header: Header, label: Label, circle: Circle, board: Board) -> None:
+    def __init__(
+        self,
+        notary: Notary,
+        header: Header,
+        label: Label,
+        circle: Circle,
+        board: Board,
+        *,
+        privacy: PrivacyOptions | None = None,
+    ) -> None:
+        """Begin; `privacy` is what each upload must state to have kept to."""
+        self.adverts: dict[str, bytes] = {}
         self.survivors: dict[str, bytes] = {}
         self._notary = notary
         self._header = header
         self._label = label
         self._circle = circle
         self._board = board
+        self._privacy = privacy
         self._public: dict[str, Advert] = {}
         self._dealt: dict[str, Dealing] = {}
         self._uploads: dict[str, tuple[bytes, Upload, int]] = {}
@@ -69,8 +87,11 @@ class Intake:
         """Check an advert before others are given it: with one that they cannot use none of them could go on.
 
         Raises:
-            Refused, SecurityError: not this party's for this sum, no keys, or keys of another member.
+            Refused, SecurityError: not this party's for this sum, no keys, keys of another member, or said to be
+                settled with members that the round does not ask.
         """
+        if not set(reply.settled) <= set(self._circle.parties):
+            raise Refused(FailureCode.MESSAGE)
         advert: Advert = self._read(Advert, reply.advert, party)
         keys = [advert.mask_key, advert.transport_key]
         taken = [key for other in self._public.values() for key in (other.mask_key, other.transport_key)]
@@ -87,22 +108,34 @@ class Intake:
         """Check a dealing before others are given it.
 
         Raises:
-            Refused, SecurityError: it is not this party's for this sum.
+            Refused, SecurityError: it is not this party's for this sum, or has not exactly one pair of commitments and
+                one box of their length for each neighbour: longer ones could make others' letters too long to be read.
         """
-        self._dealt[party] = self._read(Dealing, reply.dealing, party)
+        dealing: Dealing = self._read(Dealing, reply.dealing, party)
+        holders = self._circle.closed(party) & set(self.adverts)
+        if (
+            sorted(dealing.holders) != sorted(holders)
+            or len(dealing.commitments) != PAIR_BYTES * len(holders)
+            or set(reply.boxes) != holders - {party}
+            or {len(box) for box in reply.boxes.values()} != {PAIR_BOX_BYTES}
+        ):
+            raise Refused(FailureCode.SHARE)
+        self._dealt[party] = dealing
 
     def take_upload(self, party: str, reply: UploadReply, message: Message) -> None:
         """Check and publish an upload; note whose shares the member found wrong.
 
         Raises:
-            Refused, SecurityError: it is not this party's for this sum, or not as long as it says.
+            Refused, SecurityError: it is not this party's for this sum, not as long as it says, or states another
+                privacy than was ordered, for which every member would refuse the whole sum.
         """
         upload: Upload = self._read(Upload, reply.upload, party)
         word, rest = divmod(len(message.attachment), upload.words)
         if upload.sha256 != message.attachment_sha256 or rest or word * _BITS not in _WORDS:
             raise Refused(FailureCode.SHAPE)
+        check_statement(upload.privacy, self._privacy)
         self._uploads[party] = reply.upload, upload, word
-        self._complaints[party] = set(reply.refused) & set(self._dealt)
+        self._complaints[party] = set(reply.refused) & set(self._dealt) & self._circle.closed(party)
         self._board.publish(party, reply.upload, message.attachment)
 
     def settle(self) -> list[str]:
@@ -156,13 +189,15 @@ class Intake:
         self._point = draw_point(coins)
 
     def take_digest(self, party: str, reply: HashReply, _message: Message) -> None:
-        """Check a digest's signature, form and point; its value only the members check.
+        """Check a digest's signature, form, point and stated privacy; its value only the members check.
 
         Raises:
-            Refused, SecurityError: it is not this party's for this sum, or at another point (`SUM`).
+            Refused, SecurityError: it is not this party's for this sum, or at another point, or of another privacy than
+                its upload (`SUM`).
         """
         digest: Digest = self._read(Digest, reply.digest, party)
-        if digest.point != encoded(self._point) or len(digest.digest) != len(digest.point):
+        stated = digest.point, digest.privacy
+        if stated != (encoded(self._point), self._uploads[party][1].privacy) or len(digest.digest) != HASH_BYTES:
             raise Refused(FailureCode.SUM)
 
     def _read(self, kind: type[S], envelope: bytes, party: str) -> S:

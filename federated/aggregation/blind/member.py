@@ -17,6 +17,7 @@ from federated.aggregation.blind.seeds import (
     Share,
     ShareContexts,
     adds,
+    between,
     group_mask_key,
     mask_info,
     own_mask_key,
@@ -135,7 +136,9 @@ class BlindMember:
     def _make_boxes(self) -> None:
         for party, advert in self._adverts.items():
             if party != self._party:
-                self._boxes[party] = self._transport_key.box(advert.transport_key, info=self._info)
+                self._boxes[party] = self._transport_key.box(
+                    advert.transport_key, info=between(self._info, self._party, party)
+                )
 
     def _share_out(self, holders: list[str]) -> tuple[Dealing, dict[str, bytes]]:
         points = [self.circle.points[holder] for holder in holders]
@@ -230,7 +233,7 @@ class BlindMember:
         info = mask_info(self._study, self.header, self.label, self.base_sha256)
         for party in sorted(others):
             if party != self._party:
-                seed = self._mask_key.agree(self._adverts[party].mask_key, info=info)
+                seed = self._mask_key.agree(self._adverts[party].mask_key, info=between(info, self._party, party))
                 signed[adds(self._party, party)].append(seed)
         return signed[True], signed[False]
 

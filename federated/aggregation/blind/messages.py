@@ -5,6 +5,7 @@ Envelopes in them are statements of members (`federated.aggregation.blind.statem
 
 from pydantic import Field
 
+from federated.aggregation.blind.statements import Coin
 from federated.messages import Model, Reply, Request
 
 
@@ -108,7 +109,7 @@ class RevealRequest(Request):
 class RevealReply(Reply):
     """The random value that the node has committed to."""
 
-    coin: bytes
+    coin: Coin
 
 
 class HashRequest(Request):

@@ -255,7 +255,8 @@ class BlindNode:
 
     def _export(self, errand: Errand, request: ExportRequest) -> ExportReply:
         model, options = request.model, errand.options
-        _, lineage = open_state(self._notary, model, run=errand.header.run, round_number=options.rounds)
+        last = options.last_round(model.round)
+        _, lineage = open_state(self._notary, model, run=errand.header.run, round_number=last)
         _check_origin(lineage, signers_of(model.lineage), options, errand.order)
         return self._local.export(errand, request)
 

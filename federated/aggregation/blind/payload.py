@@ -7,6 +7,7 @@ the metric sums (`core.learning.metric_sums`), counts exact, losses rounded to t
 import numpy as np
 from numpy.typing import NDArray
 
+from core.learning.fixed_point import FIGURES_WORD
 from core.learning.metric_sums import TEMPERATURES, Vector, worst_loss
 from core.learning.orders import RunOptions
 from core.learning.run_events import FailureCode
@@ -15,8 +16,6 @@ from federated.aggregation.blind.circle import Circle
 from federated.aggregation.blind.fixed_point import Encoding
 from federated.aggregation.blind.member import Words
 from federated.failures import Refused
-
-_FIGURES_WORD = 64
 
 
 def update_encoding(options: RunOptions, circle: Circle) -> Encoding:
@@ -28,7 +27,7 @@ def figures_encoding(options: RunOptions, circle: Circle, *, classes: int) -> En
     """Return how metric sums are written in a round: no sum over a member's images is larger than its clip."""
     most = max(options.member(party).validation for party in circle.parties)
     largest = most * max(1.0, float(np.max(worst_loss(TEMPERATURES, classes))))
-    return Encoding.for_members(len(circle.parties), clip=largest, word=_FIGURES_WORD)
+    return Encoding.for_members(len(circle.parties), clip=largest, word=FIGURES_WORD)
 
 
 def encode_update(delta: Weights, images: int, *, options: RunOptions, circle: Circle) -> tuple[Words, int]:
@@ -53,13 +52,15 @@ def decode_update(
     """Return the weighted mean of the updates in a sum, float64 by variable, and the images behind it.
 
     Raises:
-        Refused: `SHAPE`, `SUM` (not a sum of updates), or `WEIGHT` (no images behind it).
+        Refused: `SHAPE`, `SUM` (not a sum of updates, or of more images than the members have), or `WEIGHT` (of none).
     """
     encoding = update_encoding(options, circle)
     if len(words) != sum(array.size for array in like.values()) + 1:
         raise Refused(FailureCode.SHAPE)
     images = encoding.counted(int(words[-1]))
-    if not 0 < images <= sum(options.member(party).images for party in circle.parties):
+    if images > sum(options.member(party).images for party in circle.parties):
+        raise Refused(FailureCode.SUM)
+    if not images:
         raise Refused(FailureCode.WEIGHT)
     mean = encoding.dequantise(words[:-1], factor=_most_images(options, circle) / images)
     cuts = np.cumsum([array.size for array in like.values()])[:-1]

@@ -36,6 +36,7 @@ class Checked:
         round: from 1.
         attempt: id of the attempt.
         label: which of the round's two sums.
+        asked: how many were asked; the encoding of numbers follows from it.
         members: whose uploads are in it, sorted.
         dropped: who dealt secrets and then did not upload, sorted.
         words: length of the vectors.
@@ -47,6 +48,7 @@ class Checked:
     round: int
     attempt: str
     label: Label
+    asked: int
     members: tuple[str, ...]
     dropped: tuple[str, ...]
     words: int
@@ -85,6 +87,7 @@ def check_published(folder: Path, trust: Trust, at: datetime) -> Checked:
         round=record.round,
         attempt=record.attempt,
         label=opened.label,
+        asked=len(opened.circle.parties),
         members=tuple(sorted(record.survivors)),
         dropped=tuple(sorted(set(record.dealings) - set(record.survivors))),
         words=len(total.low),

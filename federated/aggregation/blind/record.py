@@ -42,7 +42,7 @@ class Record(Wire):
         sum: the coordinator's signed `Sum`.
     """
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     study: str
     run: str
     round: int = Field(ge=1)

@@ -12,18 +12,29 @@ from federated.messages import Header
 from security import shamir
 from security.encoding import framed
 from security.keys import hkdf
-from security.masking import MaskKey
+from security.masking import BOX_BYTES, MaskKey
 
 _MEMBERS = "members"
+PAIR_BOX_BYTES = 2 * (shamir.SHARE_BYTES + shamir.SALT_BYTES) + BOX_BYTES
+"""Length of a box that holds both shares of one holder."""
+
+
+def between(info: bytes, one: str, other: str) -> bytes:
+    """Return what the agreement of these two members is bound to, in whichever order they are named.
+
+    Without their names a member that shows another one's public key as its own would share that one's masks: added
+    once and subtracted once, they would be off an upload again.
+    """
+    return framed(info, *sorted((one.encode(), other.encode())))
 
 
 def pair_info(study: str, header: Header, label: Label) -> bytes:
-    """Return what two members' agreement on a transport key is bound to, beside their public keys."""
+    """Return what agreements on transport keys are bound to, beside public keys and names (`between`)."""
     return place(study, _MEMBERS, header, label, "pair").encode()
 
 
 def mask_info(study: str, header: Header, label: Label, base_sha256: str) -> bytes:
-    """Return what two members' agreement on a mask is bound to, beside their public keys.
+    """Return what agreements on masks are bound to, beside public keys and names (`between`).
 
     The weights that a vector belongs to are in it: masks of members who were given different ones do not cancel, so
     no sum of theirs can be read, whatever the cloud tells each of them.
@@ -106,5 +117,5 @@ def masks_left_over(
     signed: dict[bool, list[bytes]] = {True: [own_mask_key(seed, study, party, header, label)], False: []}
     info = mask_info(study, header, label, base_sha256)
     for other, key in dropped.items():
-        signed[adds(party, other)].append(key.agree(mask_key, info=info))
+        signed[adds(party, other)].append(key.agree(mask_key, info=between(info, party, other)))
     return signed[True], signed[False]

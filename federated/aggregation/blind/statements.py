@@ -19,6 +19,7 @@ from security.context import Context, Purpose
 from security.encoding import decode, encode
 
 Sha256 = Annotated[bytes, Field(min_length=32, max_length=32)]
+Coin = Annotated[bytes, Field(min_length=32, max_length=32)]
 HASH_BYTES = 16
 Point = Annotated[bytes, Field(min_length=65, max_length=65)]
 
@@ -111,7 +112,7 @@ class Upload(Statement):
 
     sha256: Sha256
     words: int = Field(ge=1)
-    base_sha256: str
+    base_sha256: str = Field(max_length=64)
     privacy: PrivacyStatement | None = None
 
 

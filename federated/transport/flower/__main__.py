@@ -17,18 +17,15 @@ SLUGS = ("north", "east", "south", "west")
 @commands.command()
 def demo(
     mode: Annotated[AggregationMode, typer.Option(help="How updates travel.")] = AggregationMode.BLIND,
-    hospitals: Annotated[int, typer.Option(min=3, max=len(SLUGS))] = 3,
-    rounds: Annotated[int, typer.Option(min=1)] = 1,
+    hospitals: Annotated[int, typer.Option(min=3, max=len(SLUGS), help="Number of members.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 1,
     train: Annotated[
         bool, typer.Option(help="Train the network with TensorFlow, not the small NumPy learner.")
     ] = False,
     binaries: Annotated[Path, typer.Option(help="Folder of Flower's commands.")] = Path(".venv-flower/bin"),
 ) -> None:
     """Play a run over Flower's SuperLink and SuperNodes with TLS, then the same in one process, and compare."""
-    from dataclasses import replace
-
     from core.imaging.synthetic import STYLES, generate_arrays
-    from core.learning.architectures import DEFAULT_ARCHITECTURE
     from core.learning.run_events import EventKind
     from core.learning.training import TrainingOptions
     from core.studies import LEUKEMIA
@@ -48,8 +45,7 @@ def demo(
     chosen = SimulationOptions(
         hospitals=hospitals, rounds=rounds, mode=mode, training=TrainingOptions(epochs=2, batch=8)
     )
-    architecture = DEFAULT_ARCHITECTURE if train else softmax.NAME
-    options = replace(order_options(data, LEUKEMIA, chosen), architecture=architecture)
+    options, learner = order_options(data, LEUKEMIA, chosen), LEUKEMIA.architecture if train else softmax.NAME
 
     def tell(event: Event) -> None:
         at = f"{time.perf_counter() - begun:6.1f} s  "
@@ -60,10 +56,12 @@ def demo(
         elif event.kind is EventKind.ROUND_FINISHED:
             print(f"{at}round {event.round} finished", flush=True)
 
-    print(f"{hospitals} hospitals, mode {mode}, {rounds} round(s), {architecture}; starting Flower with TLS ...")
+    print(f"{hospitals} hospitals, mode {mode}, {rounds} round(s), {learner}; starting Flower with TLS ...")
     with tempfile.TemporaryDirectory(prefix="hs-") as name:
         try:
-            shown = demonstrate(data, options, folder=Path(name), binaries=binaries.resolve(), on_event=tell)
+            shown = demonstrate(
+                data, options, learner=learner, folder=Path(name), binaries=binaries.resolve(), on_event=tell
+            )
         except (DemoFailed, FlowerFailed) as failed:
             for log in sorted(Path(name).glob("*.log")):
                 print(f"--- {log.name}\n{log.read_text(errors='replace')[-2000:]}")
@@ -72,7 +70,7 @@ def demo(
     for model in shown.models:
         print(f"round {model.round}: weights {model.wire.weights_sha256}")
     print(f"start {shown.start_s:.1f} s, run {shown.run_s:.1f} s, all {time.perf_counter() - begun:.1f} s")
-    alone = simulate(data, LEUKEMIA, chosen, learner=learner_for(architecture, LEUKEMIA))
+    alone = simulate(data, LEUKEMIA, chosen, learner=learner_for(learner, LEUKEMIA))
     same = alone.model.manifest.weights_sha256 == hashes[-1]
     print(
         f"the same run in one process ends with {'the same weights' if same else alone.model.manifest.weights_sha256}"

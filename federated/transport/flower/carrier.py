@@ -9,7 +9,7 @@ from flwr.serverapp import Grid
 
 from core.learning.run_events import FailureCode
 from federated.transport.flower import records
-from federated.transport.flower.lines import END, Line, LineEnded, Parcel
+from federated.transport.flower.lines import END, MOST_BYTES, Line, LineEnded, Parcel
 from federated.transport.flower.roster import Roster
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,11 @@ def _parcel(party: str, message: Message) -> Parcel:
     if message.has_error():
         log.warning("Flower has no answer of %s: %s", party, message.error.reason)
         return _failed(party)
-    return Parcel(party=party, data=records.data_of(message.content), failure=records.failure_of(message.content))
+    data, failure = records.data_of(message.content), records.failure_of(message.content)
+    if len(data) > MOST_BYTES or failure not in {"", *FailureCode}:
+        log.warning("the node of %s sends no answer", party)
+        return _failed(party)
+    return Parcel(party=party, data=data, failure=failure)
 
 
 def _failed(party: str) -> Parcel:

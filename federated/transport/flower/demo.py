@@ -53,6 +53,7 @@ def demonstrate(
     data: Mapping[str, DatasetArrays],
     options: RunOptions,
     *,
+    learner: str,
     folder: Path,
     binaries: Path,
     on_event: Callable[[Event], None],
@@ -62,6 +63,7 @@ def demonstrate(
     Args:
         data: hospital -> its data set.
         options: the run; its members are the hospitals.
+        learner: what each hospital's process trains with: an architecture, or `federated.softmax.NAME`.
         folder: for all that the run leaves, logs included; removed by the caller.
         binaries: folder of Flower's commands.
         on_event: told of each event of the run.
@@ -81,7 +83,7 @@ def demonstrate(
     store = MemoryRunStore(clock=clock, listener=on_event)
     with Network(folder=folder, binaries=binaries, authority=houses.office, clock=clock) as network:
         for party, hospital in parties.items():
-            _open(network, houses, party, hospital, options.architecture)
+            _open(network, houses, party, hospital, learner)
             network.supernode(party)
         network.await_all([network.socket_of(party) for party in parties])
         network.submit()
@@ -106,12 +108,12 @@ def demonstrate(
     return Demonstrated(models=store.models, start_s=started - begun, run_s=ended - started)
 
 
-def _open(network: Network, houses: Houses, party: str, hospital: str, architecture: str) -> None:
+def _open(network: Network, houses: Houses, party: str, hospital: str, learner: str) -> None:
     """Start a party's own process; it is told of its own house only."""
     command = [sys.executable, "-m", "federated.transport.flower.party", "--party", party]
     command += ["--socket", str(network.socket_of(party)), "--crl", str(houses.crl)]
     if hospital:
-        command += ["--dataset", hospital, "--file", str(houses.dataset(hospital)), "--architecture", architecture]
+        command += ["--dataset", hospital, "--file", str(houses.dataset(hospital)), "--architecture", learner]
     network.run(f"{party}-own", command, _settings(houses.house(party)))
 
 

@@ -1,6 +1,6 @@
 """Flower on one machine: starts a SuperLink with TLS and its SuperNodes, submits the run, and ends all that it started.
 
-On several machines each of these commands runs where docs/deploy.md says; here they are written out once.
+On several machines each of these commands runs where docs/how-to/several-machines.md says; here they are written out.
 """
 
 import os

@@ -12,6 +12,7 @@ from pathlib import Path
 from core.clock import SystemClock
 from core.learning.architectures import DEFAULT_ARCHITECTURE
 from core.learning.orders import AGGREGATION
+from core.log_lines import begin_log
 from core.settings import Settings
 from core.studies import STUDIES, Study
 from federated import softmax
@@ -57,25 +58,31 @@ def open_party(arguments: argparse.Namespace, settings: Settings, desk: Desk) ->
     )
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    made = argparse.ArgumentParser(prog="python -m federated.transport.flower.party", description=__doc__)
+    made.add_argument("--party", required=True, help="aggregation, or a hospital's <slug>.training")
+    made.add_argument("--socket", required=True, type=Path, help="where letters are handed in")
+    made.add_argument("--dataset", default="", help="id of the data set, as orders name it")
+    made.add_argument("--file", type=Path, help="the sealed data set")
+    made.add_argument("--crl", type=Path, help="a revocation list (DER); needed at the first start only")
+    made.add_argument("--study", default="leukemia", choices=sorted(STUDIES), help="the study that its rounds are of")
+    made.add_argument("--architecture", default=DEFAULT_ARCHITECTURE, help="as orders name it")
+    return made
+
+
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m federated.transport.flower.party", description=__doc__)
-    parser.add_argument("--party", required=True, help="aggregation, or a hospital's <slug>.training")
-    parser.add_argument("--socket", required=True, type=Path, help="where letters are handed in")
-    parser.add_argument("--dataset", default="", help="id of the data set, as orders name it")
-    parser.add_argument("--file", type=Path, help="the sealed data set")
-    parser.add_argument("--crl", type=Path, help="a revocation list (DER); needed at the first start only")
-    parser.add_argument("--study", default="leukemia", choices=sorted(STUDIES))
-    parser.add_argument("--architecture", default=DEFAULT_ARCHITECTURE, help="as orders name it")
-    arguments = parser.parse_args()
+    reader = parser()
+    arguments = reader.parse_args()
     if arguments.party != AGGREGATION and not (arguments.dataset and arguments.file):
-        parser.error("a hospital's node needs --dataset and --file")
+        reader.error("a hospital's node needs --dataset and --file")
     return arguments
 
 
 def main() -> None:
     """Serve until told to end."""
     arguments, desk = _arguments(), Desk()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    begin_log()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: desk.ending.set())
     party = open_party(arguments, Settings(), desk)

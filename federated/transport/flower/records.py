@@ -28,9 +28,8 @@ def answer(party: str, *, data: bytes = b"", failure: str = "") -> RecordDict:
 
 def data_of(records: RecordDict) -> bytes:
     """Return the bytes of a letter or answer; empty where there are none."""
-    if _BYTES not in records.array_records:
-        return b""
-    return bytes(records.array_records[_BYTES][_BYTES].data)
+    array = records.array_records.get(_BYTES, {}).get(_BYTES)
+    return b"" if array is None else bytes(array.data)
 
 
 def party_of(records: RecordDict) -> str:

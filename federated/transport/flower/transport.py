@@ -33,7 +33,7 @@ class FlowerTransport:
             return False
 
     def exchange(self, letters: Iterable[tuple[str, bytes]], *, deadline_s: float = 0.0) -> Iterator[Delivery]:
-        """See `Transport.exchange`. All letters are under way at once; without a deadline the limit is a day."""
+        """See `Transport.exchange`. All letters are under way at once."""
         limit = deadline_s or MAX_DEADLINE_S
         until = time.monotonic() + limit
         unsent, missing = iter(letters), set[str]()

@@ -24,6 +24,7 @@ from federated.aggregation.blind.seeds import (
     Share,
     ShareContexts,
     adds,
+    between,
     group_mask_key,
     mask_info,
     own_mask_key,
@@ -73,7 +74,7 @@ class Loot:
         info = mask_info(LEUKEMIA.code, self.header, Label.UPDATE, stated.base_sha256)
         for other in self.cloud.federation.options.parties:
             if other != SOUTH:
-                seed = self.key.agree(self.advert(other).mask_key, info=info)
+                seed = self.key.agree(self.advert(other).mask_key, info=between(info, SOUTH, other))
                 if adds(SOUTH, other):
                     apply_masks(words, minus=[seed])
                 else:
@@ -191,7 +192,7 @@ def test_the_shares_that_went_through_the_cloud_open_with_nothing_that_it_holds(
         context = contexts.of(dealer, holder)
         other = holder if dealer == SOUTH else dealer
         for key in (loot.advert(other).transport_key, loot.advert(other).mask_key):
-            for side in (posing.box(key, info=info), TransportKey(scalar).box(key, info=b"")):
+            for side in (posing.box(key, info=between(info, dealer, holder)), TransportKey(scalar).box(key, info=b"")):
                 with pytest.raises(SealBroken):
                     side.open(box, context=context)
         for secret in [*loot.secrets, loot.group_mask()]:

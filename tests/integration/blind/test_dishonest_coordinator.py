@@ -13,11 +13,13 @@ from core.learning.weights import Weights
 from federated.aggregation.blind import messages as blind
 from federated.aggregation.blind.adding import Adding
 from federated.aggregation.blind.intake import Intake
+from federated.aggregation.blind.member import BlindMember
 from federated.aggregation.blind.statements import Advert, Agreement, Digest, Label, Sum, Upload
 from federated.aggregation.blind.unreduced import UnreducedSum
 from federated.messages import Attachment, Message, Model, Step, Wire
 from federated.softmax import SoftmaxLearner
 from federated.store import MemoryRunStore
+from security.keystream import apply_masks
 from security.masking import MaskKey, TransportKey
 from security.point_hash import PRIME, PointHash, draw_point
 from tests.federation import Federation
@@ -203,6 +205,49 @@ def test_nodes_that_get_different_adverts_of_a_member_in_league_with_the_cloud_a
     assert codes
     assert codes <= {"sum", "update-weight"}, "the number of images is read first: one word in four has good guard bits"
     assert len(cloud.federation.store.models) == 1
+
+
+def test_a_colluder_that_shows_a_node_anothers_mask_key_as_its_own_does_not_cancel_their_mask(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """North would add the mask that it shares with east and take it off again as the one that it shares with west.
+
+    With south claimed to have dropped out nothing would be left on north's upload but what the cloud and west know.
+    """
+    open_secrets, mask = Adding._open_secrets, BlindMember.mask
+    opened: list[Adding] = []
+    spied: list[tuple[BlindMember, NDArray[Any]]] = []
+
+    def keep(self: Adding) -> None:
+        open_secrets(self)
+        opened.append(self)
+
+    def spy(self: BlindMember, words: NDArray[Any], **options: Any) -> Any:
+        if self._party == NORTH:
+            spied.append((self, words.copy()))
+        return mask(self, words, **options)
+
+    def copied(party: str, body: blind.DealRequest, attachment: bytes) -> tuple[Wire, bytes]:
+        if party == NORTH:
+            anothers, own = (read(Advert, body.adverts[name]) for name in (EAST, WEST))
+            posing = Advert(mask_key=anothers.mask_key, transport_key=own.transport_key)
+            signed = cloud.sign(posing, WEST, cloud.header(party, Step.DEAL))
+            body = blind.DealRequest(adverts={**body.adverts, WEST: signed})
+        return body, attachment
+
+    monkeypatch.setattr(Adding, "_open_secrets", keep)
+    monkeypatch.setattr(BlindMember, "mask", spy)
+    cloud.asking[Step.DEAL] = copied
+    cloud.asking[Step.UPLOAD] = lambda party, body, attachment: None if party == SOUTH else (body, attachment)
+    assert cloud.play() == "failed", "west's own masks do not cancel: there is no sum, but that is not what it wants"
+    member, truth = spied[0]
+    term = opened[0]._term(NORTH)
+    apply_masks(term, minus=[member.group_mask])
+    assert not np.array_equal(term, truth)
+    assert abs(np.corrcoef(term.view(np.int32), truth.view(np.int32))[0, 1]) < 6 / np.sqrt(len(term))
+    plus, minus = member._pair_masks([EAST, WEST])
+    apply_masks(term, plus=minus, minus=plus)
+    assert np.array_equal(term, truth), "the control: only the two masks with survivors were on it"
 
 
 def test_a_node_from_which_a_survivors_dealing_was_kept_does_not_sign(cloud: Cloud) -> None:

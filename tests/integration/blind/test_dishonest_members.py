@@ -13,13 +13,24 @@ from core.studies import LEUKEMIA
 from federated.aggregation.blind import messages as blind
 from federated.aggregation.blind.member import BlindMember
 from federated.aggregation.blind.seeds import Share
-from federated.aggregation.blind.statements import Advert, Digest, Upload, encoded, seed_sha256
+from federated.aggregation.blind.statements import (
+    Advert,
+    Agreement,
+    Dealing,
+    Digest,
+    Label,
+    Upload,
+    coin_sha256,
+    encoded,
+    place,
+    seed_sha256,
+)
 from federated.aggregation.server import ServerState
 from federated.checkpoints import seal_state
-from federated.messages import Model, Step, Wire
+from federated.messages import Model, PrivacyStatement, Step, Wire
 from security.certificates import Certificate
-from security.context import Context
-from security.signing import claims_of
+from security.context import Context, Purpose
+from security.signing import claims_of, sign
 from tests.federation import RUN, Federation
 from tests.integration.blind.cloud import Cloud, Hook, fresh, read
 
@@ -100,6 +111,48 @@ def test_a_dealer_cannot_shut_out_a_member_by_giving_it_a_wrong_share(cloud: Clo
     assert cloud.play() == "finished", cloud.federation.store.reason
     assert cloud.replies(Step.UPLOAD)[WEST].refused == {SOUTH: "share"}
     assert set(cloud.federation.store.models[1].members) == {EAST, NORTH, SOUTH, WEST}
+
+
+def redealt(cloud: Cloud, **changes: Any) -> Hook:
+    """South's dealing says something else than its node's."""
+
+    def spoil(body: blind.DealReply, attachment: bytes) -> tuple[Wire, bytes]:
+        dealing = read(Dealing, body.dealing).model_copy(update=changes)
+        signed = cloud.sign(dealing, SOUTH, cloud.header(SOUTH, Step.DEAL))
+        return body.model_copy(update={"dealing": signed}), attachment
+
+    return lying(spoil)  # type: ignore[arg-type]
+
+
+def reboxed(change: Callable[[dict[str, bytes]], dict[str, bytes]]) -> Hook:
+    """South's boxes are others."""
+
+    def spoil(body: blind.DealReply, attachment: bytes) -> tuple[Wire, bytes]:
+        return body.model_copy(update={"boxes": change(body.boxes)}), attachment
+
+    return lying(spoil)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        lambda cloud: redealt(cloud, holders=[], commitments=b""),
+        lambda cloud: redealt(cloud, commitments=b"short"),
+        lambda cloud: redealt(cloud, holders=[WEST] * 4),
+        lambda _cloud: reboxed(lambda boxes: boxes | {WEST: bytes(2**20)}),
+        lambda _cloud: reboxed(lambda boxes: boxes | {"x" * 2**20: boxes[WEST]}),
+        lambda _cloud: reboxed(lambda boxes: {EAST: boxes[EAST]}),
+    ],
+    ids=["to nobody", "short", "one holder only", "a huge box", "a box for nobody", "boxes missing"],
+)
+def test_a_dealing_of_another_shape_is_left_out_so_that_it_neither_stops_the_round_nor_drowns_a_member(
+    cloud: Cloud, hook: Callable[[Cloud], Hook]
+) -> None:
+    """Of two dealers, each with a box of half the longest message, one member's letter would be too long to be read."""
+    cloud.answering[Step.DEAL] = hook(cloud)
+    assert cloud.play() == "finished", cloud.federation.store.reason
+    assert cloud.failures(Step.DEAL) == {SOUTH: "share"}
+    assert set(cloud.federation.store.models[1].members) == {EAST, NORTH, WEST}
 
 
 def test_a_dealer_whose_shares_too_many_find_wrong_is_blamed(cloud: Cloud) -> None:
@@ -189,6 +242,55 @@ def test_a_random_value_that_was_not_committed_to_is_not_passed_on(cloud: Cloud)
     assert cloud.failures(Step.REVEAL) == {SOUTH: "sum"}
 
 
+def test_a_random_value_of_another_length_is_not_passed_on_though_it_was_committed_to(cloud: Cloud) -> None:
+    """It is sent to everybody, so a long one would fill everybody's letters."""
+    long = bytes(2**20)
+
+    def committed(body: blind.AgreeReply, attachment: bytes) -> tuple[Wire, bytes]:
+        header = cloud.header(SOUTH, Step.AGREE)
+        coin = coin_sha256(long, place(LEUKEMIA.code, SOUTH, header, Label.UPDATE, "coin"))
+        agreement = read(Agreement, body.agreement).model_copy(update={"coin": coin})
+        return blind.AgreeReply(agreement=cloud.sign(agreement, SOUTH, header)), attachment
+
+    def revealed(_body: Wire, attachment: bytes) -> tuple[Wire, bytes]:
+        return blind.RevealReply.model_construct(coin=long), attachment
+
+    cloud.answering[Step.AGREE] = lying(committed)  # type: ignore[arg-type]
+    cloud.answering[Step.REVEAL] = lying(revealed)
+    assert cloud.play() == "finished", cloud.federation.store.reason
+    assert cloud.failures(Step.REVEAL) == {SOUTH: "message"}
+    assert all(SOUTH not in request.coins for request in cloud.requests(Step.HASH).values())
+
+
+PRIVACY = PrivacyStatement(epsilon=1.0, delta=1e-5, unit="patient", noise_multiplier=1.0)
+
+
+def test_an_upload_that_states_another_privacy_than_was_ordered_is_left_out_and_the_round_goes_on(cloud: Cloud) -> None:
+    """Members refuse the whole sum for it."""
+
+    def stated(body: blind.UploadReply, attachment: bytes) -> tuple[Wire, bytes]:
+        upload = read(Upload, body.upload).model_copy(update={"privacy": PRIVACY})
+        signed = cloud.sign(upload, SOUTH, cloud.header(SOUTH, Step.UPLOAD))
+        return body.model_copy(update={"upload": signed}), attachment
+
+    cloud.answering[Step.UPLOAD] = lying(stated)  # type: ignore[arg-type]
+    assert cloud.play() == "finished", cloud.federation.store.reason
+    assert cloud.failures(Step.UPLOAD) == {SOUTH: "order"}
+
+
+def test_a_hash_that_states_another_privacy_than_its_upload_is_not_taken_and_its_member_counts_as_departed(
+    cloud: Cloud,
+) -> None:
+    def stated(body: blind.HashReply, attachment: bytes) -> tuple[Wire, bytes]:
+        digest = read(Digest, body.digest).model_copy(update={"privacy": PRIVACY})
+        return blind.HashReply(digest=cloud.sign(digest, SOUTH, cloud.header(SOUTH, Step.HASH))), attachment
+
+    cloud.answering[Step.HASH] = lying(stated)  # type: ignore[arg-type]
+    assert cloud.play() == "finished", cloud.federation.store.reason
+    assert cloud.failures(Step.HASH) == {SOUTH: "sum"}
+    assert SOUTH in cloud.federation.store.models[1].members
+
+
 def test_a_member_that_lies_about_its_own_hash_stops_the_round_and_is_named(cloud: Cloud) -> None:
     def lie(body: blind.HashReply, attachment: bytes) -> tuple[Wire, bytes]:
         stated = read(Digest, body.digest)
@@ -218,6 +320,14 @@ def test_one_member_that_claims_an_earlier_attempt_shuts_nobody_out(cloud: Cloud
     )
     assert cloud.play() == "finished"
     assert set(cloud.federation.store.models[1].members) == {EAST, NORTH, SOUTH, WEST}
+
+
+def test_a_member_that_claims_a_settled_set_that_the_round_does_not_ask_is_left_out(cloud: Cloud) -> None:
+    cloud.answering[Step.ADVERTISE] = lying(
+        lambda body, attachment: (body.model_copy(update={"settled": [EAST, "x" * 2**20]}), attachment)
+    )
+    assert cloud.play() == "finished"
+    assert cloud.failures(Step.ADVERTISE) == {SOUTH: "message"}
 
 
 # --- models and lineages -------------------------------------------------------------------------------------------
@@ -261,6 +371,17 @@ def test_a_lineage_whose_signature_does_not_hold_is_not_joined_with_the_others(c
         cloud.answering[step] = lying(broken)  # type: ignore[arg-type]
     assert cloud.play() == "finished", cloud.federation.store.reason
     assert cloud.failures(Step.FIGURES_TALLY) == cloud.failures(Step.BEGIN) == {SOUTH: "checkpoint"}
+
+
+def test_a_lineage_that_is_nested_too_deeply_to_be_read_is_its_members_failure_and_not_the_runs(cloud: Cloud) -> None:
+    def nested(body: blind.LineageReply, attachment: bytes) -> tuple[Wire, bytes]:
+        where = Context(purpose=Purpose.LINEAGE, study=LEUKEMIA.code, sender=SOUTH, object_id=body.weights_sha256)
+        signed = sign(b"[" * 100_000, signer=cloud.federation.identities[SOUTH], context=where)
+        return body.model_copy(update={"lineage": signed}), attachment
+
+    cloud.answering[Step.FIGURES_TALLY] = lying(nested)  # type: ignore[arg-type]
+    assert cloud.play() == "finished", cloud.federation.store.reason
+    assert cloud.failures(Step.FIGURES_TALLY) == {SOUTH: "checkpoint"}
 
 
 def other_weights(cloud: Cloud) -> Weights:

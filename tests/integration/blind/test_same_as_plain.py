@@ -1,6 +1,8 @@
 """With the same local updates `blind` gives the model that `plain` gives, but for the rounding that is stated."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.learning.orders import AggregationMode, Member, RunOptions
+from core.learning.run_choices import ServerOptimiser, ServerOptions
+from core.learning.training import TrainingOptions
 from core.studies import LEUKEMIA
 from federated.aggregation.blind.circle import circle_of
 from federated.aggregation.blind.payload import decode_update, encode_update, update_encoding
@@ -51,9 +55,10 @@ def test_the_mean_of_encoded_updates_is_off_by_no_more_than_stated(
     assert np.abs(mean["w"] - exact).max() <= bound + 1e-15
 
 
-def checkpoints(folder: Path, mode: AggregationMode) -> tuple[Federation, list[dict[str, np.ndarray]]]:
+def checkpoints(folder: Path, mode: AggregationMode, **changes: Any) -> tuple[Federation, list[dict[str, np.ndarray]]]:
     """The weights of all rounds of a run."""
     federation = Federation(folder, mode=mode, rounds=1, slugs=SLUGS)
+    federation.options = replace(federation.options, **changes)
     assert federation.play() == "finished", federation.store.reason
     notary = federation.notary("east.training")
     return federation, [
@@ -78,3 +83,18 @@ def test_a_real_round_in_blind_ends_with_plains_checkpoint_but_for_the_stated_er
     figures = federation.store.models[1].metrics
     assert figures["images"] == other.store.models[1].metrics["images"]
     assert figures["auc"] == pytest.approx(other.store.models[1].metrics["auc"], abs=1e-6)
+
+
+@pytest.mark.parametrize("optimiser", list(ServerOptimiser))
+def test_each_server_optimiser_and_the_nodes_pull_give_in_blind_what_they_give_in_plain(
+    tmp_path: Path, optimiser: ServerOptimiser
+) -> None:
+    server = ServerOptions(optimiser=optimiser, learning_rate=0.05)
+    changes = {"server": server, "training": TrainingOptions(epochs=3, proximal=0.5)}
+    _, plain = checkpoints(tmp_path / "plain", AggregationMode.PLAIN, **changes)
+    _, blind = checkpoints(tmp_path / "blind", AggregationMode.BLIND, **changes)
+    slope = server.learning_rate * (1 if optimiser is ServerOptimiser.FEDAVG else 1 / server.tau)
+    for name, array in plain[1].items():
+        apart = np.abs(array.astype(np.float64) - blind[1][name].astype(np.float64))
+        assert apart.max() <= slope * 1e-5 + np.spacing(np.abs(array)).max(), "a step is no steeper than that"
+        assert np.abs(array - plain[0][name]).max() > 100 * apart.max()

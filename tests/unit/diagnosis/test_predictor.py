@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from core.diagnosis.bundle import ServingModel
-from core.diagnosis.heatmap import colour_stops, is_blank, lay_over, overlay_png
+from core.diagnosis.checkpoint_file import read_file
+from core.diagnosis.heatmap import OPACITY, colour_stops, is_blank, lay_over, overlay_png
 from core.diagnosis.predictor import Outcome, Predictor
 from core.errors import CheckpointRefused
 from core.imaging.preprocess import normalise, preprocess
@@ -140,6 +142,41 @@ def test_laying_over_changes_only_the_square_that_the_network_saw(image: np.ndar
     assert changed[:, 20:180].mean() > 0.9
     with pytest.raises(ValueError, match="RGBA"):
         lay_over(image, b"no picture")
+
+
+def test_the_opacity_of_a_heat_map_is_that_of_its_strongest_place(image: np.ndarray) -> None:
+    overlay = overlay_png(np.ones((96, 96), np.float32))
+
+    def at(opacity: float) -> np.ndarray:
+        return read_png(lay_over(image, overlay, opacity=opacity), cv2.IMREAD_COLOR)[:, :, ::-1]
+
+    np.testing.assert_array_equal(at(0), image)
+    np.testing.assert_array_equal(at(OPACITY), read_png(lay_over(image, overlay), cv2.IMREAD_COLOR)[:, :, ::-1])
+    yellow = np.array([int(colour_stops()[-1][1][n : n + 2], 16) for n in (1, 3, 5)])
+    assert np.abs(at(1.0)[50:150, 50:150].astype(int) - yellow).max() <= 1
+    with pytest.raises(ValueError, match="opacity"):
+        at(1.01)
+
+
+@pytest.mark.parametrize("study", sorted(STUDIES))
+def test_the_map_of_a_shipped_model_changes_where_the_picture_does(study: str) -> None:
+    """Halvings that look to the lower right could shift a map by half a place; the trained networks do not show it."""
+    model = ServingModel.decode(read_file(Path(f"models/{study}.model")).clear or b"")
+    runner, side = Interpreter(model_content=model.litert).get_signature_runner(), model.manifest.input_size
+    square, away = side // 9, []
+    for seed in range(4):
+        noise = np.random.default_rng(seed).random((12, 12, 3), np.float32)
+        image = np.clip(cv2.resize(noise, (side, side), interpolation=cv2.INTER_CUBIC), 0, 1)[np.newaxis]
+        before = runner(image=image)["cam"][0]
+        drawn_at = (np.arange(len(before)) + 0.5) * side / len(before) - 0.5
+        for top, left in np.ndindex(4, 4):
+            corner = np.array([top, left]) * square + 2 * square + square // 2
+            hidden = image.copy()
+            hidden[0, corner[0] : corner[0] + square, corner[1] : corner[1] + square] = image.mean()
+            change = np.square(runner(image=hidden)["cam"][0] - before).sum(-1)
+            seen = np.array([change.sum(axis) @ drawn_at / change.sum() for axis in (1, 0)])
+            away.append(seen - (corner + (square - 1) / 2))
+    assert np.abs(np.mean(away, axis=0)).max() < side / 30
 
 
 def test_a_heat_map_without_evidence_is_known_to_be_blank() -> None:

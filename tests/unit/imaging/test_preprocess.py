@@ -29,6 +29,16 @@ def test_each_image_is_stretched_to_zero_and_one_over_all_its_channels(batch: np
         assert np.allclose(stretched, expected, atol=1e-6)
 
 
+def test_without_min_max_values_keep_their_place_between_black_and_white() -> None:
+    batch = np.full((1, 2, 2, 3), 51, np.uint8)
+    batch[0, 0, 0] = 102
+    plain = normalise(batch, Preprocessing(minmax=False))
+    assert plain.dtype == np.float32
+    assert plain.min() == pytest.approx(0.2)
+    assert plain.max() == pytest.approx(0.4)
+    assert (normalise(batch).min(), normalise(batch).max()) == (0.0, 1.0)
+
+
 def test_an_image_of_the_batch_is_not_changed_by_its_neighbours() -> None:
     one, two = cell(1, side=32), cell(2, side=32) // 2
     assert np.array_equal(normalise(np.stack([one, two]))[0], normalise(one[None])[0])
@@ -82,6 +92,7 @@ def test_the_guided_filter_keeps_a_step_and_takes_the_noise_beside_it() -> None:
 def test_every_choice_has_a_name_of_its_own() -> None:
     choices = [
         DEFAULT,
+        Preprocessing(minmax=False),
         Preprocessing(clahe=True),
         Preprocessing(clahe=True, clip_limit=3),
         Preprocessing(bilateral=True),

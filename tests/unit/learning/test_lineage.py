@@ -1,18 +1,22 @@
 """Lineages that several members signed: what they stated travels once, and each signature holds or nothing does."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from core.errors import CheckpointRefused
 from core.learning.lineage import (
     Lineage,
+    is_vouched_for,
     join_lineages,
     read_lineage,
     sealer_of,
+    sha256_of_lineage,
     sign_lineage,
     signers_of,
     statement_of,
+    vouch_for,
 )
 from security.encoding import decode, encode
 from tests.unit.security.conftest import NOW, World, build_world
@@ -95,3 +99,41 @@ def test_what_is_no_lineage_is_refused(world: World, signed: bytes) -> None:
         read(world, signed)
     with pytest.raises(CheckpointRefused):
         signers_of(signed)
+
+
+def vouched(world: World, signed: bytes, signer: str = "authority") -> bytes:
+    return vouch_for(signed, study="s01", weights_sha256="ab" * 32, authority=world[signer])
+
+
+def test_a_lineage_that_the_authority_vouches_for_holds_after_its_signers_were_revoked(
+    world: World, single: list[bytes]
+) -> None:
+    joined = join_lineages(single)
+    entries = [(world[party].signing_certificate.serial, NOW, "keyCompromise") for party in PARTIES]
+    trust = world.trust.with_crl(world.authority.revocation_list(entries, number=5, now=NOW))
+    which: dict[str, Any] = {"study": "s01", "weights_sha256": "ab" * 32, "trust": trust, "at": NOW}
+    with pytest.raises(CheckpointRefused):
+        read_lineage(joined, **which)
+    known = vouched(world, joined)
+    assert read_lineage(known, **which) == LINEAGE
+    assert is_vouched_for(known)
+    assert not is_vouched_for(joined)
+    # its name, its signers and who sealed the weights are as before: a child still names it as its parent
+    assert sha256_of_lineage(known) == sha256_of_lineage(joined)
+    assert (signers_of(known), sealer_of(known)) == (PARTIES, PARTIES[0])
+    assert vouched(world, known)[:200] == known[:200]  # one word at a time
+
+
+def test_nobody_but_the_authority_vouches_and_its_word_is_for_one_lineage(world: World, single: list[bytes]) -> None:
+    joined, other = join_lineages(single), join_lineages([*single[1:], single[0]])
+    for impostor in ("app", "north.training"):
+        with pytest.raises((CheckpointRefused, ValueError)):
+            read(world, vouched(world, joined, impostor))
+    mark, _, word = decode(vouched(world, joined))
+    with pytest.raises(CheckpointRefused):
+        read(world, encode([mark, other, word]))
+    with pytest.raises(CheckpointRefused):
+        read_lineage(vouched(world, joined), study="s02", weights_sha256="ab" * 32, trust=world.trust, at=NOW)
+    unsigned = sign_lineage(replace(LINEAGE, members=("app", "north.serving")), signer=world["app"])
+    with pytest.raises(CheckpointRefused, match="may not, or by too few"):  # vouching does not lower how many must sign
+        read(world, vouched(world, unsigned))

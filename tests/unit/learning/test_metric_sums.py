@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
-from core.learning.class_scores import calibrated, calibrated_probabilities, log_softmax, positive_log_odds
+from core.learning.class_scores import WIDTH, calibrated, calibrated_probabilities, log_softmax, positive_log_odds
 from core.learning.conformal import coverage_of, prediction_sets
 from core.learning.metric_sums import (
     PSEUDO_PATIENT_CELLS,
@@ -22,6 +22,7 @@ from core.learning.metric_sums import (
 )
 from core.learning.metrics import Judged, figures
 from core.studies import LEUKEMIA, STUDIES, ClassLabel, Policy, Study, Subject
+from core.studies.study import Threshold
 
 THREE = Study(
     name="three",
@@ -155,6 +156,17 @@ def test_the_threshold_has_the_best_balanced_accuracy_of_all() -> None:
     assert (summary.sensitivity + summary.specificity) / 2 == pytest.approx(
         balanced_accuracy_score(labels, p >= summary.threshold), abs=1e-9
     )
+
+
+def test_a_threshold_at_even_odds_calls_the_more_probable_side() -> None:
+    study = STUDIES["multimodal"]
+    assert study.policy.threshold is Threshold.EVEN
+    logits, labels = sample(study, 2000, gap=2.0)
+    summary = summarise(sums_of(logits - [3, 0, 0, 0, 0, 0], labels, study), study)
+    half_a_bin = WIDTH / 2 / summary.positive_temperature
+    assert abs(math.log(summary.threshold / (1 - summary.threshold))) <= half_a_bin + 1e-9
+    assert summary.uncertain_low <= summary.threshold <= summary.uncertain_high
+    assert summary.threshold <= summary.alarm_threshold
 
 
 @given(gap=st.floats(0.1, 6), seed=st.integers(0, 99))

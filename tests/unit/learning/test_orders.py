@@ -1,6 +1,7 @@
 """Orders: what a run may be told, and what its signed form holds."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -69,6 +70,24 @@ def test_every_round_asks_the_share_that_was_ordered_but_never_fewer_than_must_f
     some = replace(OPTIONS, members=FIVE, round_rules=RoundRules(participation=0.7), draw="x")
     assert [len(some.participants(number)) for number in (1, 2)] == [some.asked, some.asked] == [4, 4]
     assert replace(some, minimum_members=5).asked == 5
+
+
+def test_a_run_without_patience_ends_with_its_last_round_only() -> None:
+    assert [OPTIONS.last_round(number) for number in range(5)] == [3] * 5
+    assert not OPTIONS.round_rules.levelled_off([0.7, 0.9, 0.9, 0.9])
+
+
+def test_a_patient_run_ends_after_as_many_rounds_without_a_lower_loss() -> None:
+    rules = RoundRules(patience=2)
+    assert not rules.levelled_off([0.7, 0.6, 0.65])
+    assert rules.levelled_off([0.7, 0.6, 0.65, 0.6])
+    assert not rules.levelled_off([0.7, 0.6, 0.65, 0.59])
+    assert rules.levelled_off([0.7, 0.6, math.nan, 0.61])
+    assert not rules.levelled_off([math.nan, math.nan, 0.7, 0.7])  # round 0 has no figures
+    patient = replace(OPTIONS, round_rules=rules)
+    assert [patient.last_round(number) for number in range(5)] == [3, 3, 2, 3, 3]
+    with pytest.raises(RunRefused, match="patience"):
+        RoundRules(patience=-1)
 
 
 def test_each_mode_says_what_the_cloud_can_see() -> None:

@@ -1,7 +1,9 @@
 """Adding up a run's events."""
 
+from datetime import UTC, datetime, timedelta
+
 from core.learning.run_events import EventKind, FailureCode
-from core.learning.run_figures import Answer, RunEntry, figures_of, totals_of
+from core.learning.run_figures import WAITING, Answer, RunEntry, figures_of, totals_of
 
 SECONDS = {"training_s": 2.0, "cryptography_s": 0.5}
 ENTRIES = [
@@ -49,6 +51,55 @@ def test_a_new_attempt_starts_with_a_clean_board() -> None:
     after = figures_of(ENTRIES[:7])[0]
     assert before.answered == {"east.training": "train"}
     assert (after.answered, after.progress) == ({}, {})
+
+
+def at(second: float) -> datetime:
+    return datetime(2026, 1, 5, tzinfo=UTC) + timedelta(seconds=second)
+
+
+def timed(*, lost: bool = False) -> list[RunEntry]:
+    """Two attempts of a round, of 10 s (of which a lost worker leaves 4) and of 20 s, and an export of 5 s."""
+    seconds = {"training_s": 3.0, "cryptography_s": 1.0}
+    answered = {"step": "upload", "seconds": seconds}
+    finished = {"metrics": {}, "members": ["east.training"], "seconds": {}}
+    first = [
+        RunEntry(EventKind.ROUND_STARTED, 1, "coordinator", {}, at(0)),
+        RunEntry(EventKind.PROGRESS, 1, "east.training", {"done": 1, "total": 2}, at(4)),
+        RunEntry(EventKind.ATTEMPT_ABANDONED, 1, "coordinator", {}, at(10)),
+    ]
+    return [
+        *first[: 2 if lost else 3],
+        RunEntry(EventKind.ROUND_STARTED, 1, "coordinator", {}, at(1000)),
+        RunEntry(EventKind.ANSWERED, 1, "east.training", answered, at(1012)),
+        RunEntry(EventKind.FAILED, 1, "west.training", {"step": "upload", "code": "late"}, at(1013)),
+        RunEntry(EventKind.ROUND_FINISHED, 1, "coordinator", finished, at(1020)),
+        RunEntry(EventKind.EXPORT_STARTED, 1, "coordinator", {}, at(1030)),
+        RunEntry(EventKind.RUN_FINISHED, 1, "coordinator", {}, at(1035)),
+    ]
+
+
+def test_the_clock_runs_while_an_attempt_or_the_export_does_and_not_between_them() -> None:
+    (figures,) = figures_of(timed())
+    assert (figures.elapsed_s, figures.ended_at) == (35.0, at(1035))
+    (figures,) = figures_of(timed(lost=True))
+    assert figures.elapsed_s == 29.0, "of the lost attempt the clock counts up to the last sign"
+    (under_way,) = figures_of(timed()[:5])
+    assert (under_way.elapsed_s, under_way.began_at, under_way.ended_at) == (10.0, at(1000), None)
+    assert under_way.heard == {"east.training": at(1012)}
+
+
+def test_what_a_party_did_not_work_it_waited() -> None:
+    (figures,) = figures_of(timed())
+    split = figures.split_of("east.training")
+    assert split == {"training_s": 3.0, "evaluation_s": 0.0, "cryptography_s": 1.0, "other_s": 0.0, WAITING: 31.0}
+    assert figures.split_of("west.training")[WAITING] == 35.0
+    (without_clock,) = figures_of(ENTRIES)
+    assert without_clock.split_of("east.training")[WAITING] == 0.0
+
+
+def test_a_failure_knows_its_attempt_and_its_time() -> None:
+    (figures,) = figures_of(timed())
+    assert [(fault.attempt, fault.at) for fault in figures.failures] == [(2, at(1013))]
 
 
 def test_every_failure_code_has_a_text() -> None:

@@ -11,13 +11,16 @@ from core.errors import CheckpointRefused
 from core.imaging.preprocess import normalise
 from core.learning.architectures import ARCHITECTURES, DEFAULT_ARCHITECTURE, build
 from core.learning.batches import RunningMean
+from core.learning.class_scores import log_softmax
 from core.learning.export import TOLERANCE, export_litert
+from core.learning.inputs import PictureInputs
+from core.learning.keras_answers import KerasAnswers
 from core.learning.metric_sums import length_of, summarise
-from core.learning.orientations import turn
+from core.learning.orientations import WAYS, turn
 from core.learning.training import EarlyStopping, Trainer, TrainingOptions, learning_rate
 from core.learning.training_options import PRESETS, Schedule, balanced_weights
-from core.learning.weights import sha256_of
-from core.studies import LEUKEMIA
+from core.learning.weights import rounded_to_half, sha256_of
+from core.studies import LEUKEMIA, Preprocessing
 
 SMALL = replace(LEUKEMIA, input_size=16)
 
@@ -243,19 +246,41 @@ def test_the_papers_preset_keeps_its_learning_rate() -> None:
     assert {learning_rate(paper, step, per_epoch=10) for step in (0, 5, 999)} == {0.001}
 
 
+@pytest.mark.parametrize(("orientations", "other"), [(2, 4), (8, 5)])
 def test_answers_averaged_over_orientations_do_not_depend_on_how_a_picture_lies(
-    cells: tuple[np.ndarray, np.ndarray],
+    cells: tuple[np.ndarray, np.ndarray], orientations: int, other: int
 ) -> None:
-    study = replace(SMALL, orientations=8)
+    study = replace(SMALL, orientations=orientations)
     turning = Trainer(DEFAULT_ARCHITECTURE, study, jit=False)
     weights = turning.initial(2)
     images = cells[0][:4]
     straight = turning.logits(weights, images)
-    for way in range(8):
+    for way in WAYS[orientations]:
         np.testing.assert_allclose(turning.logits(weights, turn(images, way)), straight, atol=1e-5)
     runner = Interpreter(model_content=export_litert(weights, DEFAULT_ARCHITECTURE, study)).get_signature_runner()
     for image, logits in zip(images, straight, strict=True):
         answer = runner(image=normalise(image[None]))
         np.testing.assert_allclose(answer["logits"][0], logits, atol=10 * TOLERANCE)
-        turned = runner(image=normalise(turn(image[None], 5)))  # a map of the turned picture is the turned map
-        np.testing.assert_allclose(turned["cam"], turn(answer["cam"], 5), atol=10 * TOLERANCE)
+        turned = runner(image=normalise(turn(image[None], other)))  # a map of the turned picture is the turned map
+        np.testing.assert_allclose(turned["cam"], turn(answer["cam"], other), atol=10 * TOLERANCE)
+
+
+def test_a_trainer_sees_pictures_as_its_study_prepares_them(cells: tuple[np.ndarray, np.ndarray]) -> None:
+    images = cells[0][:4] // 4  # dim pictures: stretched they are other inputs than divided by 255
+    seen = PictureInputs(SMALL.subject, replace(SMALL.preprocessing, minmax=False)).plain(images)[0]
+    assert np.allclose(seen, images / 255)
+    plain = Trainer(DEFAULT_ARCHITECTURE, replace(SMALL, preprocessing=Preprocessing(minmax=False)), jit=False)
+    stretched = Trainer(DEFAULT_ARCHITECTURE, SMALL, jit=False)
+    weights = plain.initial(0)
+    assert not np.allclose(plain.logits(weights, images), stretched.logits(weights, images), atol=1e-3)
+
+
+@pytest.mark.parametrize(("architecture", "side"), [(DEFAULT_ARCHITECTURE, 16), ("efficientnet-lite0-linear", 32)])
+def test_a_network_asked_through_keras_gives_the_probabilities_of_its_logits(architecture: str, side: int) -> None:
+    study = replace(LEUKEMIA, input_size=side, orientations=1)
+    trainer = Trainer(architecture, study, jit=False)
+    weights, images = trainer.initial(3), np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
+    asked = KerasAnswers(rounded_to_half(weights) if ARCHITECTURES[architecture].half else weights, architecture, study)
+    expected = np.exp(log_softmax(trainer.logits(weights, images)))
+    assert np.allclose(asked.predict(normalise(images)), expected, atol=2e-3)
+    assert np.allclose(asked.call(normalise(images)), expected, atol=2e-3)

@@ -129,6 +129,21 @@ def test_a_picture_is_looked_at_once_and_its_copies_are_the_same_everywhere(
     assert not np.array_equal(first[0][0][0], first[0][1][0])
 
 
+def test_in_training_half_of_the_maps_are_mirrored(cells: tuple[np.ndarray, np.ndarray]) -> None:
+    inputs = TrunkInputs(efficientnet.Trunk(cut="block4"), Subject.SCAN, 32, jit=False)
+    images = cells[0][:1]
+    (straight,) = inputs.plain(images)
+    draw = inputs.drawing(images, TrainingOptions(copies=1))
+    (drawn,) = draw.batch(np.zeros(100, np.int64), np.random.default_rng(0))
+    mirrored = (drawn == straight[:, :, ::-1]).all((1, 2, 3))
+    assert ((drawn == straight).all((1, 2, 3)) ^ mirrored).all()
+    assert 30 < mirrored.sum() < 70
+    (unchanged,) = inputs.drawing(images, TrainingOptions(augment=False)).batch(
+        np.zeros(9, np.int64), np.random.default_rng(0)
+    )
+    assert (unchanged == straight).all()
+
+
 def test_what_is_kept_of_pictures_is_bounded(
     cells: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:

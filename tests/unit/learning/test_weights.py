@@ -12,6 +12,7 @@ from core.learning.weights import (
     check_weights,
     decode_weights,
     encode_weights,
+    rounded_to_half,
     sha256_of,
 )
 
@@ -31,6 +32,17 @@ def test_encoding_and_decoding_gives_the_same_weights_in_the_same_order(weights:
     assert all(np.array_equal(decoded[name], weights[name]) for name in weights)
     assert metadata == {"round": "3"}
     assert sha256_of(decoded) == sha256_of(weights)
+
+
+@given(WEIGHTS)
+def test_weights_kept_as_halves_come_back_rounded_in_half_the_bytes(weights: Weights) -> None:
+    bounded = {name: np.clip(array, -6e4, 6e4) for name, array in weights.items()}
+    data = encode_weights(bounded, {"round": "3"}, half=True)
+    decoded, metadata = decode_weights(data)
+    assert metadata == {"round": "3"}
+    assert sha256_of(decoded) == sha256_of(rounded_to_half(bounded))
+    assert all(array.dtype == np.float32 for array in decoded.values())
+    assert len(data) <= len(encode_weights(bounded, {"round": "3"}))
 
 
 @given(st.binary(max_size=200))

@@ -8,7 +8,8 @@ import pytest
 from security.certificates import Trust
 from security.context import Context
 from security.errors import CertificateRefused, SealBroken, SecurityError
-from security.sealing import front_length, handed_over, open_sealed, recipients_of, rewrap, seal, with_recipients
+from security.sealed_format import front_length, recipients_of
+from security.sealing import handed_over, open_sealed, rewrap, seal, with_recipients
 from tests.unit.security.conftest import NOW, World
 
 BODY = bytes(range(256)) * 5000
@@ -128,3 +129,9 @@ def test_nothing_is_handed_over_of_what_does_not_hold_or_to_whom_no_certificate_
         case.block(trust=revoked, at=NOW + timedelta(seconds=1))
     with pytest.raises(ValueError, match="time with its zone"):
         case.block(at=NOW.replace(tzinfo=None))
+
+
+def test_a_new_recipient_whose_certificate_has_ended_is_refused_for_a_stored_object_too(case: Case) -> None:
+    later = NOW + timedelta(days=400)
+    with pytest.raises(CertificateRefused, match="not valid"):
+        case.block(trust=case.world.trust.for_stored(), at=later)

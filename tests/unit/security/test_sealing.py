@@ -15,22 +15,8 @@ from security.certificates import Trust
 from security.context import Context, Purpose
 from security.encoding import decode, encode
 from security.errors import CertificateRefused, SealBroken, SecurityError
-from security.sealing import (
-    CHUNK_BYTES,
-    TAG_BYTES,
-    _core_message,
-    _entries,
-    _pieces,
-    _recipients_message,
-    _Sealed,
-    _split,
-    _wrap_info,
-    _wrapped,
-    open_sealed,
-    recipients_of,
-    rewrap,
-    seal,
-)
+from security.sealed_format import Sealed, core_message, entries, recipients_message, recipients_of, wrap_info
+from security.sealing import CHUNK_BYTES, TAG_BYTES, _pieces, _split, _wrapped, open_sealed, rewrap, seal
 from tests.unit.security.conftest import NOW, World
 
 NODE = "north.serving"
@@ -77,7 +63,7 @@ def test_a_body_of_any_length_comes_back(world: World, context: Context, opening
     data = seal(memoryview(body), sender=world["app"], recipients=world.box(NODE), context=context)
     assert opening(data) == body
     chunks = max(1, -(-length // CHUNK_BYTES))
-    assert len(_Sealed.parse(data).body) == length + chunks * TAG_BYTES
+    assert len(Sealed.parse(data).body) == length + chunks * TAG_BYTES
 
 
 @settings(deadline=None, max_examples=25)
@@ -100,7 +86,7 @@ def test_each_recipient_opens_it_and_nobody_else(world: World, sealed: bytes, op
 
 def test_sealing_the_same_twice_gives_nothing_in_common_but_the_names(world: World, context: Context) -> None:
     one, two = (
-        _Sealed.parse(seal(bytes(100), sender=world["app"], recipients=world.box(NODE), context=context))
+        Sealed.parse(seal(bytes(100), sender=world["app"], recipients=world.box(NODE), context=context))
         for _ in range(2)
     )
     assert bytes(one.body)[:16] != bytes(two.body)[:16]
@@ -176,7 +162,7 @@ def test_another_sender_is_refused(world: World, sealed: bytes, opening: Open, c
 
 def test_parts_of_two_objects_cannot_be_mixed(world: World, sealed: bytes, opening: Open, context: Context) -> None:
     other = seal(b"another body", sender=world["app"], recipients=world.box(NODE, "authority"), context=context)
-    here, there = _Sealed.parse(sealed), _Sealed.parse(other)
+    here, there = Sealed.parse(sealed), Sealed.parse(other)
     assert opening(here.join()) == b"a small body"
     for names in (
         ("core",),
@@ -191,22 +177,22 @@ def test_parts_of_two_objects_cannot_be_mixed(world: World, sealed: bytes, openi
 
 
 def test_a_recipient_cannot_be_exchanged_within_the_object(world: World, sealed: bytes, opening: Open) -> None:
-    parts = _Sealed.parse(sealed)
-    entries = _entries(parts.recipients)
-    names = list(entries)
-    swapped = encode([[names[0], *entries[names[1]]], [names[1], *entries[names[0]]]])
+    parts = Sealed.parse(sealed)
+    wrapped = entries(parts.recipients)
+    names = list(wrapped)
+    swapped = encode([[names[0], *wrapped[names[1]]], [names[1], *wrapped[names[0]]]])
     refused(opening, replace(parts, recipients=swapped).join())
-    fewer = encode([[names[0], *entries[names[0]]]])
+    fewer = encode([[names[0], *wrapped[names[0]]]])
     refused(opening, replace(parts, recipients=fewer).join())
 
 
 def test_a_recipient_cannot_put_its_own_body_in_the_senders_name(
     world: World, sealed: bytes, opening: Open, context: Context
 ) -> None:
-    parts, node = _Sealed.parse(sealed), world[NODE]
-    enc, wrapped = _entries(parts.recipients)[node.sealing_certificate.serial]
+    parts, node = Sealed.parse(sealed), world[NODE]
+    enc, wrapped = entries(parts.recipients)[node.sealing_certificate.serial]
     serial = node.sealing_certificate.serial.encode()
-    dek = node.sealing_key.unwrap(enc, wrapped, info=_wrap_info(parts.core, context), aad=serial)
+    dek = node.sealing_key.unwrap(enc, wrapped, info=wrap_info(parts.core, context), aad=serial)
     nonce, _ = next(_pieces(decode(parts.core)["prefix"], memoryview(b""), CHUNK_BYTES))
     forged = AESGCM(_split(dek, context)[0]).encrypt(nonce, b"a forgedbody", None)
     assert len(forged) == len(parts.body)
@@ -216,9 +202,9 @@ def test_a_recipient_cannot_put_its_own_body_in_the_senders_name(
 def test_a_sender_cannot_wrap_another_key_for_one_recipient(
     world: World, sealed: bytes, opening: Open, context: Context
 ) -> None:
-    parts, app = _Sealed.parse(sealed), world["app"]
+    parts, app = Sealed.parse(sealed), world["app"]
     block = _wrapped(bytes(32), world.box(NODE), parts.core, context)
-    signature = app.signing_key.sign(_recipients_message(block, parts.core, app.signing_certificate.der, context))
+    signature = app.signing_key.sign(recipients_message(block, parts.core, app.signing_certificate.der, context))
     refused(opening, replace(parts, recipients=block, wrapper_signature=signature).join())
 
 
@@ -235,7 +221,7 @@ def test_a_revoked_expired_or_foreign_sender_is_refused(
 
 
 def test_a_sealing_certificate_does_not_vouch_for_a_sender(world: World, sealed: bytes, opening: Open) -> None:
-    parts = _Sealed.parse(sealed)
+    parts = Sealed.parse(sealed)
     refused(opening, replace(parts, sender_certificate=world["app"].sealing_certificate).join())
 
 
@@ -265,7 +251,7 @@ def test_the_authority_or_the_sender_rewraps_and_the_body_stays(
     assert opening(again, recipient=world["aggregation"]) == b"body"
     for former in (NODE, "authority", "app"):
         refused(opening, again, recipient=world[former])
-    before, after = _Sealed.parse(data), _Sealed.parse(again)
+    before, after = Sealed.parse(data), Sealed.parse(again)
     assert bytes(before.body) == bytes(after.body)
     assert (before.core, before.sender_signature) == (after.core, after.sender_signature)
     assert recipients_of(again) == [world["aggregation"].sealing_certificate.serial]
@@ -275,16 +261,16 @@ def test_the_authority_or_the_sender_rewraps_and_the_body_stays(
 def test_nobody_else_may_rewrap(world: World, sealed: bytes, opening: Open, context: Context) -> None:
     with pytest.raises(SecurityError, match="may not re-wrap"):
         _rewrap(world, sealed, NODE, context, "aggregation")
-    parts, node = _Sealed.parse(sealed), world[NODE]
-    enc, wrapped = _entries(parts.recipients)[node.sealing_certificate.serial]
+    parts, node = Sealed.parse(sealed), world[NODE]
+    enc, wrapped = entries(parts.recipients)[node.sealing_certificate.serial]
     dek = node.sealing_key.unwrap(
         enc,
         wrapped,
-        info=_wrap_info(parts.core, context),
+        info=wrap_info(parts.core, context),
         aad=node.sealing_certificate.serial.encode(),
     )
     block = _wrapped(dek, world.box("aggregation"), parts.core, context)
-    signature = node.signing_key.sign(_recipients_message(block, parts.core, node.signing_certificate.der, context))
+    signature = node.signing_key.sign(recipients_message(block, parts.core, node.signing_certificate.der, context))
     forged = replace(parts, recipients=block, wrapper_certificate=node.signing_certificate, wrapper_signature=signature)
     refused(opening, forged.join(), recipient=world["aggregation"])
 
@@ -305,8 +291,8 @@ def test_rewrap_refuses_what_cannot_be_opened_and_who_is_revoked(world: World, s
 def test_the_senders_signature_is_not_accepted_as_the_wrappers(
     world: World, sealed: bytes, opening: Open, context: Context
 ) -> None:
-    parts, app = _Sealed.parse(sealed), world["app"]
-    assert _core_message(parts.core, app.signing_certificate.der, context) != _recipients_message(
+    parts, app = Sealed.parse(sealed), world["app"]
+    assert core_message(parts.core, app.signing_certificate.der, context) != recipients_message(
         parts.recipients, parts.core, app.signing_certificate.der, context
     )
     refused(opening, replace(parts, wrapper_signature=parts.sender_signature).join())
@@ -314,7 +300,7 @@ def test_the_senders_signature_is_not_accepted_as_the_wrappers(
 
 
 def test_the_core_says_nothing_of_the_body_but_its_length(sealed: bytes) -> None:
-    core = _Sealed.parse(sealed).core
+    core = Sealed.parse(sealed).core
     assert hashlib.sha256(b"a small body").digest() not in core
     assert len(core) < 300
 

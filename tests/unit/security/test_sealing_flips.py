@@ -16,18 +16,8 @@ from security.context import Context
 from security.encoding import decode, encode
 from security.errors import SealBroken
 from security.keys import KeyUse, PrivateKey, wrap
-from security.sealing import (
-    CHUNK_BYTES,
-    COMMITMENT_BYTES,
-    SUITE,
-    TAG_BYTES,
-    _entries,
-    _Sealed,
-    _wrap_info,
-    open_sealed,
-    rewrap,
-    seal,
-)
+from security.sealed_format import SUITE, Sealed, entries, wrap_info
+from security.sealing import CHUNK_BYTES, COMMITMENT_BYTES, TAG_BYTES, open_sealed, rewrap, seal
 from tests.unit.security.conftest import NOW, World
 
 FLIPS = 10_000
@@ -112,15 +102,15 @@ def test_random_flips_in_every_chunk_of_a_long_body_are_refused(
 def test_a_sealed_object_is_opened_by_another_library_from_its_layout_alone(world: World, context: Context) -> None:
     """PyCryptodome's HPKE, HKDF and AES-GCM; nothing of `security` but how the parts lie in the object."""
     body = BODY * 100
-    parts = _Sealed.parse(seal(body, sender=world["app"], recipients=world.box(NODE), context=context))
+    parts = Sealed.parse(seal(body, sender=world["app"], recipients=world.box(NODE), context=context))
     serial = world[NODE].sealing_certificate.serial
-    enc, wrapped = _entries(parts.recipients)[serial]
+    enc, wrapped = entries(parts.recipients)[serial]
     scalar = world[NODE].sealing_key._key.private_numbers().private_value
     cipher = HPKE.new(
         receiver_key=ECC.construct(curve="NIST P-256", d=scalar),
         aead_id=HPKE.AEAD.AES256_GCM,
         enc=enc,
-        info=_wrap_info(parts.core, context),
+        info=wrap_info(parts.core, context),
     )
     dek = cipher.unseal(wrapped, serial.encode())
     info = encode([SUITE, "body", context.encode()])

@@ -16,16 +16,8 @@ from security.encoding import encode
 from security.errors import SealBroken
 from security.identity import Identity
 from security.keys import wrap
-from security.sealing import (
-    CHUNK_BYTES,
-    _core_message,
-    _pieces,
-    _recipients_message,
-    _Sealed,
-    _split,
-    _wrap_info,
-    open_sealed,
-)
+from security.sealed_format import Sealed, core_message, recipients_message, wrap_info
+from security.sealing import CHUNK_BYTES, _pieces, _split, open_sealed
 from tests.unit.security.conftest import NOW, World
 
 CONTEXT = Context(purpose=Purpose.IMAGE, study="leukemia", sender="app", object_id="case-1")
@@ -71,16 +63,16 @@ def make(world: World, recipe: Recipe) -> bytes:
         | dict(recipe.core)
     )
     aad = node.serial.encode() if recipe.aad is None else recipe.aad
-    wrapped = wrap(recipe.wrapped_dek, node.public_key, info=_wrap_info(core, recipe.wrap_context), aad=aad)
+    wrapped = wrap(recipe.wrapped_dek, node.public_key, info=wrap_info(core, recipe.wrap_context), aad=aad)
     block = encode([[node.serial, *wrapped]] * (2 if recipe.twice else 1))
-    return _Sealed(
+    return Sealed(
         core=core,
         sender_certificate=signer.signing_certificate,
-        sender_signature=_sign(signer, _core_message(core, signer.signing_certificate.der, recipe.core_context)),
+        sender_signature=_sign(signer, core_message(core, signer.signing_certificate.der, recipe.core_context)),
         recipients=block,
         wrapper_certificate=wrapper.signing_certificate,
         wrapper_signature=_sign(
-            wrapper, _recipients_message(block, core, wrapper.signing_certificate.der, recipe.block_context)
+            wrapper, recipients_message(block, core, wrapper.signing_certificate.der, recipe.block_context)
         ),
         body=memoryview(body),
     ).join()

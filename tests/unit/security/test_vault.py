@@ -12,7 +12,8 @@ import pytest
 from security.context import Context, Purpose
 from security.errors import KeyDestroyed, KeyMissing, SealBroken
 from security.keys import MasterKey
-from security.sealing import front_length, open_sealed, seal
+from security.sealed_format import front_length
+from security.sealing import open_sealed, seal
 from security.vault import SUITE, Vault, VaultKey, unwrap_front, wrap_front, wrapped_length
 from tests.unit.security.conftest import NOW, World
 

@@ -1,20 +1,24 @@
-"""Training in one place or by plain federated averaging, and judging on patients kept apart: for the studies below.
+"""Training in one place or by plain federated averaging, and judging on patients kept apart: for tables and benchmarks.
 
 The averaging is FedAvg in the clear (weights by number of images). Blind and sealed runs give the same weights to
 1e-7 (``tests/integration/blind``), so what is said of it here holds for them.
 """
 
-from collections.abc import Callable, Sequence
+import csv
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.imaging.datasets import Record
-from core.learning.class_scores import calibrated_probabilities
+from core.imaging.sources import INDEX_NAME
+from core.learning.class_scores import calibrated_probabilities, log_softmax
 from core.learning.metric_sums import Summary, summarise
 from core.learning.metrics import Judged
-from core.learning.training import Trainer, TrainingOptions
+from core.learning.training import Progress, Trainer, TrainingOptions
 from core.learning.weights import Weights
 from core.studies import Study
 
@@ -42,11 +46,25 @@ class Images:
         return len(self.labels)
 
 
-def centralised(trainer: Trainer, images: Images, options: TrainingOptions, *, rounds: int, seed: int) -> Weights:
+def kinds_of(folder: Path) -> dict[str, str]:
+    """Return path -> ``source_label`` of an ``index.csv`` folder: the kind of cell, finer than the class."""
+    with (folder / INDEX_NAME).open(encoding="utf-8-sig", newline="") as file:
+        return {row["path"]: row["source_label"] for row in csv.DictReader(file)}
+
+
+def centralised(
+    trainer: Trainer,
+    images: Images,
+    options: TrainingOptions,
+    *,
+    rounds: int,
+    seed: int,
+    progress: Progress = lambda _done, _total, _loss: None,
+) -> Weights:
     """Train in one place for as many epochs as `rounds` rounds have."""
     whole = options.for_round(1, 1, seed=seed)
     whole = TrainingOptions(**{**vars(whole), "epochs": rounds * options.epochs, "planned_epochs": 0})
-    weights, _ = trainer.fit(trainer.initial(seed), images.pixels, images.labels, whole)
+    weights, _ = trainer.fit(trainer.initial(seed), images.pixels, images.labels, whole, progress=progress)
     return weights
 
 
@@ -126,6 +144,18 @@ class Rule:
         )
 
 
+def plainly_judged(trainer: Trainer, weights: Weights, images: Images) -> Judged:
+    """Judge images without calibration and without a threshold: the most probable class of the softmax is called."""
+    probabilities = np.exp(log_softmax(trainer.logits(weights, images.pixels)))
+    return Judged(
+        labels=images.labels,
+        predicted=probabilities.argmax(axis=1),
+        probabilities=probabilities,
+        alarming=np.zeros(len(images), bool),
+        patients=tuple(images.patients.tolist()),
+    )
+
+
 def called(probabilities: NDArray[np.float64], positive: NDArray[np.bool_], study: Study) -> NDArray[np.int64]:
     """Return the most probable class of the side that is called (docs/results.md)."""
     side = np.zeros(len(study.classes), bool)
@@ -141,4 +171,25 @@ def joined(parts: Sequence[Judged]) -> Judged:
         probabilities=np.concatenate([part.probabilities for part in parts]),
         alarming=np.concatenate([part.alarming for part in parts]),
         patients=tuple(name for part in parts for name in part.patients),
+    )
+
+
+def judged_arrays(judged: Judged) -> dict[str, NDArray[Any]]:
+    """Return answers as arrays that can be kept in a file; alarms are left out."""
+    return {
+        "labels": judged.labels,
+        "predicted": judged.predicted,
+        "probabilities": judged.probabilities,
+        "patients": np.array(judged.patients),
+    }
+
+
+def judged_from(arrays: Mapping[str, NDArray[Any]]) -> Judged:
+    """Return what `judged_arrays` took apart; nothing alarms."""
+    return Judged(
+        labels=arrays["labels"],
+        predicted=arrays["predicted"],
+        probabilities=arrays["probabilities"],
+        alarming=np.zeros(len(arrays["labels"]), bool),
+        patients=tuple(arrays["patients"].tolist()),
     )

@@ -1,0 +1,233 @@
+"""A live page for half an hour: does its memory grow, does anything flicker, does it keep its place?
+
+    python -m benchmarks.live_page --json FILE [--minutes 30]
+
+The page is the authority's “Training runs” while a blind federated run of four hospitals trains (the product's worker
+and learner, synthetic images). A real Chromium shows it, scrolled to the middle, and nobody touches it; it draws itself
+again every two seconds.
+
+Definitions. *Server* is the resident memory of the application's process. *Heap* is what the tab's JavaScript holds
+after a garbage collection, *nodes* the elements that it holds, *tab* the resident memory of its process. Each is
+sampled every ten seconds. *Growth* is the slope of a least-squares line through the samples after the first fifth,
+times its length in time; the run grows meanwhile, so finished rounds stand beside it. *Vanished* counts plots, tables,
+figures, headings, bars and fields that left the page in an update that put nothing of their kind in their place,
+before the browser drew; *replaced* those for which another came, *faded* those that the browser drew less than fully
+opaque because their script was running. *Moved* is the largest change of the scroll position, in pixels.
+"""
+
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
+from sqlmodel import select
+
+from core.learning.orders import MAX_ROUNDS
+from core.services import worker_process
+from core.services.app import App
+from core.services.runs import start_run
+from core.services.sessions import actor_of
+from core.settings import Mode, Settings
+from core.studies import LEUKEMIA
+from db.engine import read_scope
+from db.models import Dataset, Run, User
+from tests.browser.harness import FLAGS, WATCH_RUNS, Server, chromium, set_up, sign_in
+
+EVERY_S = 10.0
+SETTLING = 0.2
+LOCAL_EPOCHS = 5  # 200 rounds, the most that a run may have, then last longer than half an hour
+MB = 2**20
+_MAIN = '[data-testid="stMain"]'
+_WATCH = """
+(() => {
+  const kinds = ['stVegaLiteChart', 'stDataFrame', 'stMetric', 'stHeading', 'stProgress', 'stSelectbox', 'stExpander'];
+  const main = document.querySelector('[data-testid="stMain"]');
+  const all = kinds.map(kind => `[data-testid="${kind}"]`).join(',');
+  const shown = kind => [...main.querySelectorAll(`[data-testid="${kind}"]`)].filter(one => one.checkVisibility());
+  const count = kind => shown(kind).length;
+  const seen = Object.fromEntries(kinds.map(kind => [kind, count(kind)]));
+  const found = window.__flicker = { vanished: [], replaced: {}, faded: 0, updates: 0, moved: 0 };
+  const gone = node => node.nodeType !== 1 ? []
+    : [...(node.matches(all) ? [node] : []), ...node.querySelectorAll(all)];
+  new MutationObserver(records => {
+    found.updates += 1;
+    const left = records.flatMap(one => [...one.removedNodes].flatMap(gone)).filter(node => !main.contains(node));
+    for (const node of left) {
+      const kind = node.dataset.testid;
+      if (count(kind) < seen[kind]) found.vanished.push([Math.round(performance.now()), kind]);
+      else found.replaced[kind] = (found.replaced[kind] || 0) + 1;
+    }
+    for (const kind of kinds) seen[kind] = count(kind);
+  }).observe(main, { childList: true, subtree: true });
+  const top = main.scrollTop;
+  const look = () => {
+    found.moved = Math.max(found.moved, Math.abs(main.scrollTop - top));
+    for (const node of main.querySelectorAll('[data-stale="true"]'))
+      if (Number(getComputedStyle(node).opacity) < 1) found.faded += 1;
+    requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+})();
+"""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What was read at one moment: seconds since the start, MiB, and counts."""
+
+    at: float
+    server: float
+    tab: float
+    heap: float
+    nodes: int
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A line through samples: its value at the begin, and what it adds over the whole time; MiB, or a count."""
+
+    begin: float
+    grows: float
+
+    @classmethod
+    def of(cls, samples: list[Sample], name: str) -> "Growth":
+        """Fit it to the samples after the first fifth."""
+        kept = samples[int(SETTLING * len(samples)) :]
+        at = np.array([one.at for one in kept])
+        slope, start = np.polyfit(at - at[0], [getattr(one, name) for one in kept], 1)
+        return cls(round(float(start), 2), round(float(slope * (at[-1] - at[0])), 2))
+
+
+def resident(pid: int) -> float:
+    """Return the resident memory of a process in MiB (Linux)."""
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def order(settings: Settings) -> str:
+    """Order a blind run over the demo's data sets that does not end by itself within the hour; returns its id."""
+    app = App.start(settings)
+    try:
+        with read_scope(app.engine) as session:
+            authority = actor_of(app, session.exec(select(User).where(User.username == "demo-authority")).one())
+            held = session.exec(select(Dataset.id).where(Dataset.study_code == LEUKEMIA.code)).all()
+        return start_run(
+            app,
+            authority,
+            study=LEUKEMIA.name,
+            rounds=MAX_ROUNDS,
+            dataset_ids=list(held),
+            local_epochs=LOCAL_EPOCHS,
+        )
+    finally:
+        app.engine.dispose()
+
+
+@contextmanager
+def live_page(folder: Path) -> Iterator[tuple[Settings, Server, Browser, Page]]:
+    """Set up an installation, order the run, and open its page; everything ends with the block."""
+    data_dir = folder / "var"
+    set_up(data_dir)
+    settings = Settings(data_dir=data_dir, database_url="", master_key=None, mode=Mode.DEMO)
+    order(settings)
+    server = Server(data_dir).start()
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+            page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+            page.add_init_script(WATCH_RUNS)
+            sign_in(page, server, "demo-authority")
+            page.goto(f"{server.url}/runs")
+            yield settings, server, browser, page
+            browser.close()
+    finally:
+        server.stop()
+        worker_process.stop(settings)
+
+
+def rounds_done(app: App) -> int:
+    """Return how many rounds the run has finished."""
+    with read_scope(app.engine) as session:
+        return session.exec(select(Run.rounds_done)).one()
+
+
+def sample(app: App, server: Server, browser: CDPSession, tab: CDPSession, began: float) -> Sample:
+    """Read everything once."""
+    tab.send("HeapProfiler.collectGarbage")
+    counted = {one["name"]: one["value"] for one in tab.send("Performance.getMetrics")["metrics"]}
+    drawn = [one["id"] for one in browser.send("SystemInfo.getProcessInfo")["processInfo"] if one["type"] == "renderer"]
+    assert server.process is not None  # noqa: S101  (it was started)
+    return Sample(
+        at=round(time.monotonic() - began, 1),
+        server=round(resident(server.process.pid), 2),
+        tab=round(max(map(resident, drawn)), 2),
+        heap=round(counted["JSHeapUsedSize"] / MB, 2),
+        nodes=int(counted["Nodes"]),
+        rounds=rounds_done(app),
+    )
+
+
+def watch(folder: Path, minutes: float, first_round_s: float) -> tuple[list[Sample], dict[str, Any]]:
+    """Show the page for `minutes` after its first round; return samples and what flickered."""
+    with live_page(folder) as (settings, server, browser, page):
+        app = App.start(settings)
+        page.get_by_test_id("stVegaLiteChart").first.wait_for(timeout=first_round_s * 1000)
+        page.locator(_MAIN).evaluate("main => main.scrollTo(0, main.scrollHeight / 2)")
+        page.wait_for_timeout(3000)
+        page.evaluate(_WATCH)
+        whole, tab = browser.new_browser_cdp_session(), page.context.new_cdp_session(page)
+        tab.send("Performance.enable")
+        began = time.monotonic()
+        samples = []
+        while time.monotonic() - began < 60 * minutes:
+            samples.append(sample(app, server, whole, tab, began))
+            print(samples[-1], "vanished", page.evaluate("window.__flicker.vanished.length"), flush=True)
+            page.wait_for_timeout(EVERY_S * 1000)
+        flicker = page.evaluate("window.__flicker")
+        app.engine.dispose()
+    return samples, flicker
+
+
+def main(
+    out: Annotated[Path, typer.Option("--json", help="Where all figures are written.")],
+    minutes: Annotated[float, typer.Option(min=1)] = 30.0,
+    first_round_s: Annotated[float, typer.Option(help="How long the first round may take.")] = 600.0,
+) -> None:
+    """Watch and print a table."""
+    with tempfile.TemporaryDirectory(prefix="hemaseal-live-", ignore_cleanup_errors=True) as name:
+        samples, flicker = watch(Path(name), minutes, first_round_s)
+    fitted = {name: Growth.of(samples, name) for name in ("server", "tab", "heap", "nodes", "rounds")}
+    out.write_text(
+        json.dumps(
+            {
+                "machine": {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()},
+                "minutes": minutes,
+                "growth": {name: asdict(one) for name, one in fitted.items()},
+                "flicker": flicker,
+                "samples": [asdict(one) for one in samples],
+            },
+            indent=1,
+        ),
+        encoding="utf-8",
+    )
+    print(f"{minutes:g} minutes, {len(samples)} samples, {samples[-1].rounds} rounds, {flicker['updates']} updates")
+    for name, one in fitted.items():
+        print(f"{name:8} {one.begin:10.2f} at first, grows by {one.grows:+.2f}")
+    print(f"vanished {len(flicker['vanished'])}, replaced {flicker['replaced']}, faded {flicker['faded']}")
+    print(f"scroll position moved by at most {flicker['moved']:.0f} pixels")
+
+
+if __name__ == "__main__":
+    typer.run(main)
