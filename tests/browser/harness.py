@@ -4,6 +4,7 @@ A page is *settled* when the script has run to its end. Every helper that change
 no pauses. Widgets are found by their key: Streamlit marks them with the class ``st-key-<key>``.
 """
 
+import contextlib
 import os
 import shutil
 import socket
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from playwright.sync_api import Error, Locator, Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from tests.environment import BROWSERS
 
@@ -37,6 +39,7 @@ FLAGS = [
 START_SECONDS = 60
 WAIT_MS = 60_000
 OPEN_MS = 5_000
+REST_MS = 20_000
 
 
 def chromium() -> str | None:
@@ -175,6 +178,9 @@ _SETTLED = """
      > (window.__runs.finished > before ? 120 : 1000)
   && !document.querySelector('[data-testid="stSkeleton"], [data-testid="stSpinner"]')
 """
+_STANDS = """
+() => !window.__runs || (window.__runs.state === 'notRunning' && performance.now() - window.__runs.changed > 120)
+"""
 
 
 def settle(page: Page, *, since: int = 0) -> Page:
@@ -184,8 +190,16 @@ def settle(page: Page, *, since: int = 0) -> Page:
     return page
 
 
+def stand(page: Page) -> Page:
+    """Wait until no script run is under way: what a run replaces takes no press. One that never rests is taken so."""
+    with contextlib.suppress(PlaywrightTimeout):
+        page.wait_for_function(_STANDS, timeout=REST_MS)
+    return page
+
+
 def runs(page: Page) -> int:
-    """Return how many script runs have ended since the page was loaded."""
+    """Return how many script runs have ended since the page was loaded, once none is under way."""
+    stand(page)
     return int(page.evaluate("(window.__runs.asked = performance.now(), window.__runs.finished)"))
 
 
@@ -209,7 +223,7 @@ def visit(page: Page, server: Server, path: str = "/") -> Page:
 
 def fill(page: Page, label: str, value: str) -> None:
     """Type into the field with this label and leave it."""
-    box = page.get_by_role("textbox", name=label, exact=True)
+    box = stand(page).get_by_role("textbox", name=label, exact=True)
     box.fill(value)
     box.press("Tab")
 
