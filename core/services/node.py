@@ -12,7 +12,7 @@ from core.services.authorise import Action
 from core.services.members import CertificateView
 from core.services.own_hospital import own_hospital
 from core.services.run_steps import step_title
-from core.services.run_views import OwnFigures, RunView, list_runs, run_detail
+from core.services.run_views import RunMemory, RunView, list_runs, run_detail
 from db.engine import read_scope, session_scope
 from db.models import CertificateRecord, Hospital
 
@@ -92,14 +92,14 @@ def certificates(app: App, actor: Actor) -> list[CertificateView]:
     ]
 
 
-def comparison(app: App, actor: Actor, run_id: str, *, seen: OwnFigures | None = None) -> RunComparison:
+def comparison(app: App, actor: Actor, run_id: str, *, memory: RunMemory | None = None) -> RunComparison:
     """Return the node's own figures of a run beside the global ones.
 
     Args:
         app: the application.
         actor: the hospital's administrator.
         run_id: a run of `core.services.run_views.list_runs`.
-        seen: own figures that the page has opened before; new ones are added.
+        memory: what the page has read of this run before; it is brought up to date.
 
     Raises:
         NotAuthorised: the actor does not administer a hospital.
@@ -107,10 +107,10 @@ def comparison(app: App, actor: Actor, run_id: str, *, seen: OwnFigures | None =
     """
     hospital = _own_hospital(app, actor)
     party = training_party(hospital.slug)
-    before = set(seen or ())
-    known: OwnFigures = {} if seen is None else seen
-    detail = run_detail(app, actor, run_id, seen=known)
-    if set(known) - before:  # a figure was opened for the first time in this session
+    memory = RunMemory() if memory is None else memory
+    before = memory.count
+    detail = run_detail(app, actor, run_id, memory=memory)
+    if memory.count > before:  # a figure was opened for the first time in this session
         with session_scope(app.engine) as session:
             audit.append(app, session, actor, "node.read-figures", object_id=run_id)
     own_seconds = [one.by_party.get(party, {}) for one in detail.rounds]

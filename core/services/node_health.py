@@ -17,7 +17,7 @@ from core.services.app import Actor, App
 from core.services.authorise import Action
 from core.services.own_hospital import own_hospital
 from core.services.reach import out_of_reach
-from core.services.run_views import TRAINED
+from core.services.run_memory import TRAINED
 from db.engine import read_scope
 from db.models import Case, CaseStatus, RunEvent
 

@@ -4,7 +4,7 @@ Nodes keep the history and compute epsilon from it; each round's number comes he
 What a node spent on an attempt that nobody finished shows with the next number that it states.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,13 +19,14 @@ from core.services.app import Actor, App
 from core.services.authorise import Action
 from core.services.dataset_store import open_name
 from core.services.own_hospital import own_hospital
-from core.services.run_views import OwnFigures, open_figures
+from core.services.run_memory import open_figures
 from db.engine import read_scope, session_scope
 from db.models import Dataset, Run, RunEvent, RunMember
 
 __all__ = [
     "NOT_COVERED",
     "DatasetSpend",
+    "OwnFigures",
     "PlanCost",
     "PrivacyOptions",
     "PrivacyUnit",
@@ -36,6 +37,9 @@ __all__ = [
     "own_spend",
     "plan_cost",
 ]
+
+OwnFigures = MutableMapping[int, dict[str, float]]
+"""Event id -> a node's own figures, as a page remembers them."""
 
 STRONG, USUAL = 1.0, 10.0
 """Where the words for an epsilon change; there is no agreed scale (NIST SP 800-226 gives none)."""

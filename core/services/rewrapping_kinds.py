@@ -27,7 +27,7 @@ from core.services.models import check_against
 from core.services.promotions import highest_seen, sign_promotion, verify_promotion
 from core.services.review_records import review_context
 from core.services.rewrapping import Hands
-from core.services.run_views import figures_context
+from core.services.run_memory import figures_context
 from core.services.second_readings import second_reading_context
 from core.services.vault import key_of
 from core.studies import STUDIES_BY_CODE

@@ -1,12 +1,10 @@
 """What people see of federated runs: list, live detail, a hospital's own figures beside the global ones.
 
-A node's own figures are sealed for the authority, the node and the app. The app opens them here, with its own key and
-no other, while the authority or the node's own hospital looks at them; a page keeps what it has seen for the length of
-a session, the database never does.
+A node's own figures are opened while the authority or the node's own hospital looks at them (`run_memory`).
 """
 
 import socket
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -14,24 +12,20 @@ from sqlmodel import Session, col, select
 
 from core.errors import NotFound
 from core.learning.orders import AggregationMode, slug_of
-from core.learning.own_figures import open_own_figures, own_context
 from core.learning.run_choices import PrivacyOptions
 from core.learning.run_events import EventKind, FailureCode
-from core.learning.run_figures import TASKS, WAITING, RoundFigures, RunEntry, figures_of, totals_of
+from core.learning.run_figures import TASKS, WAITING, RoundFigures, totals_of
 from core.services import worker_process
 from core.services.app import Actor, App
 from core.services.authorise import Action, Relation, authorise
 from core.services.dataset_store import open_name
+from core.services.run_memory import RunMemory, open_figures, training_figure, validation_figures
 from core.services.run_plans import choices_of
 from core.services.run_steps import done_at, step_title
 from core.studies import STUDIES_BY_CODE
 from db.engine import read_scope
 from db.models import Dataset, Hospital, Role, Run, RunEvent, RunMember
 from db.models.federation import LeaveReason, Provenance, RunStatus, RunWish
-from security.certificates import Trust
-from security.context import Context
-from security.errors import SecurityError
-from security.identity import Identity
 
 __all__ = [
     "TASKS",
@@ -39,9 +33,9 @@ __all__ = [
     "EventView",
     "FailureCode",
     "MemberView",
-    "OwnFigures",
     "RoundFigures",
     "RunDetail",
+    "RunMemory",
     "RunView",
     "event_view",
     "list_runs",
@@ -50,13 +44,7 @@ __all__ = [
     "view_of_run",
 ]
 
-OwnFigures = MutableMapping[int, dict[str, float]]
-"""Event id -> a node's own figures, as a page remembers them."""
-
 EVENTS_SHOWN = 200
-TRAINED = {"train", "upload"}
-_EVALUATED = {"evaluate", "figures-upload"}
-"""Steps whose replies hold a node's own figures, sealed: of its training, and of its validation."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +178,7 @@ def origins(app: App, actor: Actor, run_id: str, *, parties: Collection[str]) ->
 
 
 def run_detail(
-    app: App, actor: Actor, run_id: str, *, seen: OwnFigures | None = None, with_own: bool = True
+    app: App, actor: Actor, run_id: str, *, memory: RunMemory | None = None, with_own: bool = True
 ) -> RunDetail:
     """Return a run with its rounds and events.
 
@@ -198,14 +186,14 @@ def run_detail(
         app: the application.
         actor: who looks; the authority sees every node's own figures, a hospital its own.
         run_id: id of the run.
-        seen: own figures that the page has opened before; new ones are added.
+        memory: what the page has read of this run before, as this actor; it is brought up to date.
         with_own: whether nodes' own figures are wanted at all; opening them takes a millisecond each.
 
     Raises:
         NotAuthorised: the role may not see runs.
         NotFound: no such run, or the hospital does not take part in it.
     """
-    known: OwnFigures = {} if seen is None else seen
+    memory = RunMemory() if memory is None else memory
     with read_scope(app.engine) as session:
         authorise(app, session, actor, Action.READ_RUN, Relation.ANY, object_id=run_id)
         run = session.get(Run, run_id)
@@ -218,32 +206,33 @@ def run_detail(
             ]
         if run is None or (actor.role is Role.HOSPITAL and mine is None):
             raise NotFound
-        rows = session.exec(select(RunEvent).where(RunEvent.run_id == run_id).order_by(col(RunEvent.id))).all()
+        of_run = select(RunEvent).where(RunEvent.run_id == run_id)
+        rows = session.exec(of_run.where(RunEvent.round_number > memory.last).order_by(col(RunEvent.id))).all()
+        told = of_run.where(RunEvent.kind != EventKind.PROGRESS.value)
+        newest = session.exec(told.order_by(col(RunEvent.id).desc()).limit(EVENTS_SHOWN)).all()
         visible = [
             row
             for row in rows
             if with_own and row.sealed is not None and (actor.role is Role.AUTHORITY or slug_of(row.party) == mine)
         ]
-        unseen = [row for row in visible if row.id not in known]
-        if unseen:
+        if unseen := memory.unseen(visible):
             if actor.role is not Role.AUTHORITY:
                 authorise(app, session, actor, Action.READ_NODE, Relation.OWN_HOSPITAL)
             trust, at = app.trust(session), app.clock.now()
             for row in unseen:
-                known[row.id or 0] = open_figures(row, study=run.study_code, reader=app.identity, trust=trust, at=at)
-    own, losses = _by_round(visible, known)
-    rounds = figures_of(_entry(row) for row in rows)
+                memory.keep(row, open_figures(row, study=run.study_code, reader=app.identity, trust=trust, at=at))
+    rounds, readings = memory.take(rows, visible)
     return RunDetail(
         run=view_of_run(run),
         members=members,
         rounds=rounds,
-        own=own,
-        training_loss=losses,
-        epsilon=_epsilon_by_round(visible, known),
+        own=validation_figures(readings),
+        training_loss=training_figure(readings, "loss"),
+        epsilon=training_figure(readings, "epsilon"),
         privacy=_privacy(run),
         choices=choices_of(run.options),
         totals=totals_of(rounds),
-        events=[event_view(row) for row in reversed(rows[-EVENTS_SHOWN:]) if row.kind != EventKind.PROGRESS],
+        events=[event_view(row) for row in newest],
         worker_alive=worker_process.is_running(app.settings) or _is_held_elsewhere(run, app.clock.now()),
     )
 
@@ -252,54 +241,6 @@ def _is_held_elsewhere(run: Run, now: datetime) -> bool:
     """Tell whether a worker of another host has the run, by its lease; a dead one of this host may have a lease too."""
     held = run.worker is not None and run.lease_until is not None and run.lease_until > now
     return held and not str(run.worker).startswith(f"{socket.gethostname()[:24]}/")
-
-
-def figures_context(row: RunEvent, *, study: str) -> Context:
-    """Return what the figures of an event are bound to; `study` is a code."""
-    return own_context(
-        study=study,
-        party=row.party,
-        run=row.run_id,
-        round_number=row.round_number,
-        attempt=str(row.payload.get("attempt", "")),
-        step=str(row.payload.get("step", "")),
-    )
-
-
-def open_figures(row: RunEvent, *, study: str, reader: Identity, trust: Trust, at: datetime) -> dict[str, float]:
-    """Open a node's own figures; what was tampered with, or comes from a revoked node, is shown as missing."""
-    context = figures_context(row, study=study)
-    try:
-        return open_own_figures(row.sealed or b"", reader=reader, trust=trust.for_stored(), context=context, at=at)
-    except SecurityError:
-        return {}
-
-
-def _entry(row: RunEvent) -> RunEntry:
-    return RunEntry(EventKind(row.kind), row.round_number, row.party, row.payload, row.at)
-
-
-def _by_round(
-    rows: list[RunEvent], known: Mapping[int, dict[str, float]]
-) -> tuple[dict[int, dict[str, dict[str, float]]], dict[int, dict[str, float]]]:
-    """Sort opened figures by round and hospital; of several attempts the last counts."""
-    own: dict[int, dict[str, dict[str, float]]] = {}
-    losses: dict[int, dict[str, float]] = {}
-    for row in rows:
-        figures, slug = known.get(row.id or 0, {}), slug_of(row.party)
-        if row.payload.get("step") in _EVALUATED and figures:
-            own.setdefault(row.round_number, {})[slug] = figures
-        elif row.payload.get("step") in TRAINED and "loss" in figures:
-            losses.setdefault(row.round_number, {})[slug] = figures["loss"]
-    return own, losses
-
-
-def _epsilon_by_round(rows: list[RunEvent], known: Mapping[int, dict[str, float]]) -> dict[int, dict[str, float]]:
-    found: dict[int, dict[str, float]] = {}
-    for row in rows:
-        if "epsilon" in (figures := known.get(row.id or 0, {})):
-            found.setdefault(row.round_number, {})[slug_of(row.party)] = figures["epsilon"]
-    return found
 
 
 def _privacy(run: Run) -> PrivacyOptions | None:

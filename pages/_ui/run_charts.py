@@ -1,5 +1,7 @@
 """Charts of one run: figures by round with their spread over the hospitals, where the time went, what travelled."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from core.services.run_views import RunDetail
@@ -17,6 +19,20 @@ OWN_FIGURES = {
     ),
     AggregationMode.PLAIN: "In plain mode the cloud can read each hospital's own figures, as it can read the updates.",
 }
+
+NEWEST = 20
+"""Rounds in the charts of a long run until somebody asks for all: they are drawn anew every two seconds."""
+
+
+def window(detail: RunDetail) -> RunDetail:
+    """Return the run with the rounds that its charts draw: the newest ones; of a long run all when it is asked for."""
+    if len(detail.rounds) <= NEWEST:
+        return detail
+    if st.toggle(f"Draw all rounds in the charts, not the newest {NEWEST} only", key="run_all_rounds"):
+        return detail
+    rounds = detail.rounds[-NEWEST:]
+    first = rounds[0].round
+    return replace(detail, rounds=rounds, epsilon={n: one for n, one in detail.epsilon.items() if n >= first})
 
 
 def figures(detail: RunDetail) -> None:

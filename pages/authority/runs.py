@@ -55,9 +55,9 @@ def watch() -> None:
 def _draw(run_id: str, *, live: bool) -> None:
     """Draw one run; a fragment of its own, so it asks again who is there."""
     actor = guard.actor(Role.AUTHORITY)
-    seen: run_views.OwnFigures = st.session_state.setdefault(f"own_figures_{run_id}", {})
+    memory: run_views.RunMemory = st.session_state.setdefault(f"run_memory_{run_id}", run_views.RunMemory())
     try:
-        detail = run_views.run_detail(app, actor, run_id, seen=seen)
+        detail = run_views.run_detail(app, actor, run_id, memory=memory)
         if detail.run.status in LIVE and not detail.worker_alive:
             runs.wake_worker(app, actor)
     except HemaSealError as error:
@@ -65,18 +65,14 @@ def _draw(run_id: str, *, live: bool) -> None:
         return
     if live and detail.run.status not in LIVE:
         st.rerun()
-    parts = (
-        _standing,
-        _controls,
-        _members,
-        run_rounds.draw,
-        cloud_uploads.draw,
-        run_charts.figures,
-        privacy.of_run,
-        run_charts.costs,
-        _left_out,
-        _events,
-    )
+    _draw_parts(detail, _standing, _controls, _members, run_rounds.draw, cloud_uploads.draw)
+    with st.container():
+        shown = run_charts.window(detail)
+    _draw_parts(shown, run_charts.figures, privacy.of_run, run_charts.costs)
+    _draw_parts(detail, _left_out, _events)
+
+
+def _draw_parts(detail: run_views.RunDetail, *parts: Callable[[run_views.RunDetail], None]) -> None:
     for part in parts:
         with st.container():  # a place of its own: what a part adds or leaves out does not move the others
             part(detail)

@@ -26,8 +26,8 @@ def figures(node: service.NodeView) -> None:
         format_func=lambda key: training.run_title(by_id[key]),
         key="node_run",
     )
-    seen: run_views.OwnFigures = st.session_state.setdefault(f"node_figures_{chosen}", {})
-    view = service.comparison(app, person, chosen, seen=seen)
+    memory: run_views.RunMemory = st.session_state.setdefault(f"node_run_{chosen}", run_views.RunMemory())
+    view = service.comparison(app, person, chosen, memory=memory)
     st.markdown(f"{training.STATUS[view.run.status]} · round {view.run.rounds_done} of {view.run.rounds}")
     if view.run.reason:
         st.caption(view.run.reason)
@@ -81,7 +81,7 @@ def _chart(view: service.RunComparison, node: service.NodeView) -> None:
 
 def privacy_spent() -> None:
     """Draw what the data sets have spent of their privacy."""
-    seen: run_views.OwnFigures = st.session_state.setdefault("node_privacy_figures", {})
+    seen: privacy_spend.OwnFigures = st.session_state.setdefault("node_privacy_figures", {})
     views = privacy_spend.own_spend(app, person, seen=seen)
     if views:
         privacy.of_hospital(views)

@@ -108,13 +108,37 @@ def test_what_the_page_has_seen_is_not_opened_again(
 ) -> None:
     run = queue_run(app, authority, datasets, rounds=1)
     play(app, clock)
-    seen: dict[int, dict[str, float]] = {}
-    first = run_views.run_detail(app, authority, run, seen=seen)
-    assert len(seen) == 8
-    for figures in seen.values():
+    memory = run_views.RunMemory()
+    first = run_views.run_detail(app, authority, run, memory=memory)
+    assert memory.count == len(memory.opened) == 8
+    for figures in memory.opened.values():
         figures["loss"] = -1.0
-    second = run_views.run_detail(app, authority, run, seen=seen)
+    second = run_views.run_detail(app, authority, run, memory=memory)
     assert first.own[1]["east"]["loss"] == second.own[1]["east"]["loss"] == -1.0
+    assert memory.count == 8
+
+
+def test_rounds_that_are_over_are_not_read_again(
+    app: App, clock: FixedClock, authority: Actor, datasets: list[str]
+) -> None:
+    run = queue_run(app, authority, datasets, rounds=3)
+    play(app, clock)
+    memory = run_views.RunMemory()
+    first = run_views.run_detail(app, authority, run, memory=memory)
+    assert memory.last == 2
+    with session_scope(app.engine) as session:
+        for row in session.exec(select(RunEvent).where(RunEvent.run_id == run, RunEvent.round_number < 3)).all():
+            session.delete(row)
+    second = run_views.run_detail(app, authority, run, memory=memory)
+    assert len(second.rounds) == 4
+    assert (second.rounds, second.own, second.training_loss, second.totals) == (
+        first.rounds,
+        first.own,
+        first.training_loss,
+        first.totals,
+    )
+    assert {one.round for one in second.events} == {3}
+    assert set(run_views.run_detail(app, authority, run).own) == {3}
 
 
 def test_nothing_stored_about_a_run_names_the_study_or_a_diagnosis(
