@@ -153,11 +153,16 @@ class Server:
 
 # Counts finished script runs; a page is settled when one has ended, none is under way and none began within the last
 # moments (a run that ends in `st.rerun` is followed by another at once). The browser may draw a short run's beginning
-# and end as one, which nobody can count: then a second without any change settles it too.
+# and end as one, which nobody can count: then a second without any change settles it too. Until a run has ended so, no
+# element takes the pointer, and Playwright waits with its press: what the run is about to replace would swallow it.
 WATCH_RUNS = """
 (() => {
   const watch = { finished: 0, changed: performance.now(), state: '' };
   window.__runs = watch;
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync('html[data-busy] * { pointer-events: none !important; }');
+  document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
+  const busy = () => document.documentElement.toggleAttribute('data-busy', watch.state !== 'notRunning');
   const look = () => {
     const app = document.querySelector('[data-testid="stApp"]');
     const state = app ? app.getAttribute('data-test-script-state') : '';
@@ -165,6 +170,7 @@ WATCH_RUNS = """
       if (state === 'notRunning') watch.finished += 1;
       watch.state = state;
       watch.changed = performance.now();
+      if (state === 'notRunning') setTimeout(busy, 120); else busy();
     }
   };
   new MutationObserver(look).observe(document, {

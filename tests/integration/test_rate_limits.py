@@ -94,11 +94,13 @@ def test_rows_that_say_nothing_any_more_are_removed_and_none_names_its_subject(a
 @sqlite_only
 def test_one_address_cannot_try_a_password_on_many_names(app: App) -> None:
     answers: list[type[HemaSealError]] = []
-    for number in range(SIGN_INS.times + 2):
+    for _ in range(SIGN_INS.times - 2):  # a wrong password each, but for the hashing
+        spend(app, SIGN_INS, "203.0.113.7")
+    for number in range(4):
         with pytest.raises(HemaSealError) as caught:
             check_password(app, f"somebody-{number}", "certainly wrong", address="203.0.113.7")
         answers.append(caught.type)
-    assert answers == [SignInFailed] * SIGN_INS.times + [TooOften] * 2
+    assert answers == [SignInFailed] * 2 + [TooOften] * 2
     with pytest.raises(TooOften):
         check_password(app, "demo-patient", DEMO_PASSWORD, address="203.0.113.7")
     assert check_password(app, "demo-patient", DEMO_PASSWORD, address="203.0.113.8")
