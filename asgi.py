@@ -29,12 +29,13 @@ _LOG = logging.getLogger(__name__)
 async def lifespan(_server: st.App) -> AsyncIterator[None]:
     """Start the application before the first visitor comes, its enclaves beside that; stop them and an idle worker."""
     app = await to_thread.run_sync(_start)
-    sender = mail_process.start(app.settings)
+    sender = mail_process.Sender(app.settings)
+    sender.start()
     threading.Thread(target=_warm, args=(app,), name="enclaves", daemon=True).start()
     try:
         yield
     finally:
-        await to_thread.run_sync(mail_process.stop, sender)
+        await to_thread.run_sync(sender.stop)
         await to_thread.run_sync(app.supervisor.stop_all)
         with suppress(HemaSealError):
             await to_thread.run_sync(runs.dismiss_worker, app)

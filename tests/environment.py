@@ -155,7 +155,7 @@ def main(arguments: list[str]) -> int:
             ["ruff", "check", "."],
             ["ruff", "format", "--check", "."],
             ["mypy"],
-            ["pytest", "-n", "2", "--dist", "loadfile", *arguments],
+            ["pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", *arguments],
         ):
             print("$", *check, flush=True)
             status = subprocess.run([sys.executable, "-m", *check], cwd=ROOT, env=environment, check=False).returncode

@@ -2,7 +2,7 @@
 
 Who sends first moves `due_at` on and commits, so that two senders never try the same e-mail at once; whoever dies
 afterwards loses nothing. An e-mail can therefore arrive twice (with the same Message-ID), never not at all: only one
-that nobody took for `GIVE_UP` is thrown away, which the audit log says.
+that nobody took, or that could not be written, for `GIVE_UP` is thrown away, which the audit log says.
 """
 
 import logging
@@ -141,8 +141,14 @@ def _claim(app: App) -> MailOutbox | None:
 
 
 def _send(app: App, row: MailOutbox, deliver: Deliver) -> Outcome:
-    with read_scope(app.engine) as session:
-        message = _message(app, session, row)
+    try:
+        with read_scope(app.engine) as session:
+            message = _message(app, session, row)
+    except Exception:
+        if not _is_late(app, row):
+            raise
+        _LOG.exception("an e-mail that cannot be written is given up")
+        return _finish(app, row, Outcome.GIVEN_UP)
     if message is None:
         return _finish(app, row, Outcome.DROPPED)
     try:

@@ -307,6 +307,21 @@ def test_a_refused_email_is_tried_later_and_later_and_given_up_after_a_week(
     assert entry.outcome == audit.Outcome.FAILED
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_an_email_that_cannot_be_written_is_given_up_after_a_week(  # noqa: PLR0917
+    mailing: App, patient: Actor, doctor: Actor, clock: FixedClock, authority: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(mailing, doctor, stored_case(mailing, patient), "Good morning")
+    monkeypatch.setattr(mail_sender, "compose", lambda *_, **__: 1 / 0)  # any fault of the program
+    with pytest.raises(ZeroDivisionError):
+        send_due(mailing, refusing)
+    clock.advance(GIVE_UP)
+    assert send_due(mailing, refusing) == [Outcome.GIVEN_UP]
+    assert waiting(mailing) == []
+    (entry,) = audit.list_entries(mailing, authority, action="mail.send")
+    assert (entry.object_id, entry.outcome) == (patient.user_id, audit.Outcome.FAILED)
+
+
 def test_an_email_that_a_later_state_of_the_appointment_overtakes_is_not_sent(
     mailing: App, patient: Actor, doctor: Actor
 ) -> None:
@@ -410,20 +425,44 @@ def test_the_process_sends_over_starttls_and_ends_with_the_app(
     send(mailing, doctor, stored_case(mailing, patient), "Good morning")
     with smtp_sink(certificate) as sink:
         settings = on_port(mailing, sink.port).settings.model_copy(update={"mail_starttls": True})
-        process = mail_process.start(settings)
-        assert process is not None
+        sender = mail_process.Sender(settings)
+        sender.start()
         try:
             assert sink.came.wait(60)
         finally:
-            mail_process.stop(process)
-    assert process.returncode == 0
+            sender.stop()
+    assert sender.process is not None
+    assert sender.process.returncode == 0
     assert sink.encrypted == [True]
     assert sink.recipients == [ADDRESS]
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_process_that_died_is_followed_by_another(
+    mailing: App, patient: Actor, doctor: Actor, certificate: ssl.SSLContext
+) -> None:
+    with smtp_sink(certificate) as sink:
+        settings = on_port(mailing, sink.port).settings.model_copy(update={"mail_starttls": True})
+        sender = mail_process.Sender(settings, again_after_s=0.1)
+        sender.start()
+        try:
+            assert sender.process is not None
+            died = sender.process
+            died.kill()
+            send(mailing, doctor, stored_case(mailing, patient), "Good morning")
+            assert sink.came.wait(60)
+            assert sender.process is not died
+        finally:
+            sender.stop()
+    assert sender.process.returncode == 0
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_without_a_mail_server_there_is_no_process(app: App) -> None:
-    assert mail_process.start(app.settings) is None
+    sender = mail_process.Sender(app.settings)
+    sender.start()
+    assert sender.process is None
+    sender.stop()
     with pytest.raises(SettingsError, match="MAIL_HOST"):
         mail_process.main(app.settings, attached=False)
 
