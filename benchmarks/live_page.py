@@ -1,15 +1,17 @@
 """A live page for half an hour: does its memory grow, does anything flicker, does it keep its place?
 
-    python -m benchmarks.live_page --json FILE [--minutes 30]
+    python -m benchmarks.live_page --json FILE [--minutes 30] [--local-epochs 5]
 
 The page is the authority's “Training runs” while a blind federated run of four hospitals trains (the product's worker
 and learner, synthetic images). A real Chromium shows it, scrolled to the middle, and nobody touches it; it draws itself
-again every two seconds.
+again every two seconds. It is watched from the moment at which its charts hold as many rounds as they draw
+(`pages._ui.run_charts.NEWEST`): before that a page that shows more holds more.
 
 Definitions. *Server* is the resident memory of the application's process. *Heap* is what the tab's JavaScript holds
 after a garbage collection, *nodes* the elements that it holds, *tab* the resident memory of its process. Each is
 sampled every ten seconds. *Growth* is the slope of a least-squares line through the samples after the first fifth,
-times its length in time; the run grows meanwhile, so finished rounds stand beside it. *Vanished* counts plots, tables,
+times its length in time; the run grows meanwhile, so finished rounds stand beside it, and *late* is the growth over the
+second half of the samples alone. *Vanished* counts plots, tables,
 figures, headings, bars and fields that left the page in an update that put nothing of their kind in their place,
 before the browser drew; *replaced* those for which another came, *faded* those that the browser drew less than fully
 opaque because their script was running. *Moved* is the largest change of the scroll position, in pixels.
@@ -44,7 +46,6 @@ from tests.browser.harness import FLAGS, WATCH_RUNS, Server, chromium, set_up, s
 
 EVERY_S = 10.0
 SETTLING = 0.2
-LOCAL_EPOCHS = 5  # 200 rounds, the most that a run may have, then last longer than half an hour
 MB = 2**20
 _MAIN = '[data-testid="stMain"]'
 _WATCH = """
@@ -100,9 +101,9 @@ class Growth:
     grows: float
 
     @classmethod
-    def of(cls, samples: list[Sample], name: str) -> "Growth":
-        """Fit it to the samples after the first fifth."""
-        kept = samples[int(SETTLING * len(samples)) :]
+    def of(cls, samples: list[Sample], name: str, *, after: float = SETTLING) -> "Growth":
+        """Fit it to the samples after the first of them, a fifth or another share."""
+        kept = samples[int(after * len(samples)) :]
         at = np.array([one.at for one in kept])
         slope, start = np.polyfit(at - at[0], [getattr(one, name) for one in kept], 1)
         return cls(round(float(start), 2), round(float(slope * (at[-1] - at[0])), 2))
@@ -116,7 +117,7 @@ def resident(pid: int) -> float:
     return 0.0
 
 
-def order(settings: Settings) -> str:
+def order(settings: Settings, local_epochs: int) -> str:
     """Order a blind run over the demo's data sets that does not end by itself within the hour; returns its id."""
     app = App.start(settings)
     try:
@@ -129,19 +130,19 @@ def order(settings: Settings) -> str:
             study=LEUKEMIA.name,
             rounds=MAX_ROUNDS,
             dataset_ids=list(held),
-            local_epochs=LOCAL_EPOCHS,
+            local_epochs=local_epochs,
         )
     finally:
         app.engine.dispose()
 
 
 @contextmanager
-def live_page(folder: Path) -> Iterator[tuple[Settings, Server, Browser, Page]]:
+def live_page(folder: Path, local_epochs: int) -> Iterator[tuple[Settings, Server, Browser, Page]]:
     """Set up an installation, order the run, and open its page; everything ends with the block."""
     data_dir = folder / "var"
     set_up(data_dir)
     settings = Settings(data_dir=data_dir, database_url="", master_key=None, mode=Mode.DEMO)
-    order(settings)
+    order(settings, local_epochs)
     server = Server(data_dir).start()
     try:
         with sync_playwright() as playwright:
@@ -179,11 +180,11 @@ def sample(app: App, server: Server, browser: CDPSession, tab: CDPSession, began
     )
 
 
-def watch(folder: Path, minutes: float, first_round_s: float) -> tuple[list[Sample], dict[str, Any]]:
-    """Show the page for `minutes` after its first round; return samples and what flickered."""
-    with live_page(folder) as (settings, server, browser, page):
+def watch(folder: Path, minutes: float, full_s: float, local_epochs: int) -> tuple[list[Sample], dict[str, Any]]:
+    """Show the page for `minutes` once its charts are full; return samples and what flickered."""
+    with live_page(folder, local_epochs) as (settings, server, browser, page):
         app = App.start(settings)
-        page.get_by_test_id("stVegaLiteChart").first.wait_for(timeout=first_round_s * 1000)
+        page.locator(".st-key-run_all_rounds").wait_for(timeout=full_s * 1000)
         page.locator(_MAIN).evaluate("main => main.scrollTo(0, main.scrollHeight / 2)")
         page.wait_for_timeout(3000)
         page.evaluate(_WATCH)
@@ -203,18 +204,22 @@ def watch(folder: Path, minutes: float, first_round_s: float) -> tuple[list[Samp
 def main(
     out: Annotated[Path, typer.Option("--json", help="Where all figures are written.")],
     minutes: Annotated[float, typer.Option(min=1)] = 30.0,
-    first_round_s: Annotated[float, typer.Option(help="How long the first round may take.")] = 600.0,
+    full_s: Annotated[float, typer.Option(help="How long it may take until the charts are full.")] = 1800.0,
+    local_epochs: Annotated[int, typer.Option(min=1, help="200 rounds, the most of a run, must outlast it.")] = 5,
 ) -> None:
     """Watch and print a table."""
     with tempfile.TemporaryDirectory(prefix="hemaseal-live-", ignore_cleanup_errors=True) as name:
-        samples, flicker = watch(Path(name), minutes, first_round_s)
-    fitted = {name: Growth.of(samples, name) for name in ("server", "tab", "heap", "nodes", "rounds")}
+        samples, flicker = watch(Path(name), minutes, full_s, local_epochs)
+    names = ("server", "tab", "heap", "nodes", "rounds")
+    fitted = {name: Growth.of(samples, name) for name in names}
+    late = {name: Growth.of(samples, name, after=0.5) for name in names}
     out.write_text(
         json.dumps(
             {
                 "machine": {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()},
                 "minutes": minutes,
                 "growth": {name: asdict(one) for name, one in fitted.items()},
+                "late": {name: asdict(one) for name, one in late.items()},
                 "flicker": flicker,
                 "samples": [asdict(one) for one in samples],
             },
@@ -224,7 +229,7 @@ def main(
     )
     print(f"{minutes:g} minutes, {len(samples)} samples, {samples[-1].rounds} rounds, {flicker['updates']} updates")
     for name, one in fitted.items():
-        print(f"{name:8} {one.begin:10.2f} at first, grows by {one.grows:+.2f}")
+        print(f"{name:8} {one.begin:10.2f} at first, grows by {one.grows:+.2f}, late {late[name].grows:+.2f}")
     print(f"vanished {len(flicker['vanished'])}, replaced {flicker['replaced']}, faded {flicker['faded']}")
     print(f"scroll position moved by at most {flicker['moved']:.0f} pixels")
 
