@@ -152,6 +152,44 @@ def recover_root(
 
 
 @app.command()
+def backup(folder: Annotated[Path, typer.Argument(help="A folder that is empty or not there yet.")]) -> None:
+    """Copy keys, database and sealed data sets into a folder; the app may run. The vault is mirrored apart from it.
+
+    See docs/how-to/backup-and-restore.md: neither the master key nor the patients' keys are in it.
+    """
+    from core.clock import SystemClock
+    from core.services import backup as service
+    from core.settings import Settings
+
+    made = service.backup(Settings(), folder, clock=SystemClock(), tell=print)
+    print(f"Backup of {made.made_at}: {sum(made.rows.values())} rows, {len(made.files)} files, {made.bytes} bytes")
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(help="A backup.")],
+    vault: Annotated[Path | None, typer.Option(help="The mirror of the vault, where the vault itself is lost.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Put a backup where no installation is, erase again whom the vault knows as erased, and exchange all keys.
+
+    The master key must be in its place. Every stored object is opened on the way and the audit log verified.
+    """
+    from core.clock import SystemClock
+    from core.services import backup as service
+    from core.services import setup as setting_up
+    from core.settings import Settings
+
+    settings = Settings()
+    made = service.read(folder)
+    if not yes:
+        typer.confirm(f"Restore the backup of {made.made_at} and give every party new keys?", abort=True)
+    service.restore(settings, folder, vault=vault, tell=print)
+    setting_up.run(settings, clock=SystemClock(), say=print, demo_contents=False)
+    rekey(new_root=False, yes=True)
+
+
+@app.command()
 def rekey(
     new_root: Annotated[bool, typer.Option(help="Exchange the root key, too: parties elsewhere enrol anew.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,

@@ -344,6 +344,14 @@ class StorageFailed(HemaSealError):
     remedy = "Make room on the disk or repair it, then go on where it stopped."
 
 
+class BackupRefused(HemaSealError):
+    """A backup cannot be made into this folder, or this one cannot be restored here; nothing here was changed."""
+
+    code = "BAK-REFUSED"
+    text = "This backup cannot be used."
+    remedy = "See what is named; the installation is as it was."
+
+
 class AuditLogBroken(HemaSealError):
     """The audit log does not fit its signed head: it was changed from outside, and nothing is appended to it."""
 

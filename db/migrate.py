@@ -5,7 +5,7 @@ Concurrent callers are safe: on MySQL a named lock is held; on SQLite the set-up
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -75,22 +75,27 @@ def _upgrade(connection: Connection) -> bool:
         return False
     config = _config()
     config.attributes["connection"] = connection
-    with _tables_may_be_replaced(connection):
+    with references_unchecked(connection) if connection.dialect.name == "sqlite" else nullcontext():
         command.upgrade(config, "head")
         connection.commit()
     return True
 
 
 @contextmanager
-def _tables_may_be_replaced(connection: Connection) -> Iterator[None]:
-    """Let SQLite put a changed table in the place of one that others refer to; their references hold afterwards too.
+def references_unchecked(connection: Connection) -> Iterator[None]:
+    """Let rows refer to others that come later, and SQLite put a changed table in the place of one that is referred to.
 
-    It can be switched only outside of a transaction (SQLite, "Making Other Kinds Of Table Schema Changes").
+    On SQLite all references are checked at the end. It can be switched only outside of a transaction (SQLite, "Making
+    Other Kinds Of Table Schema Changes").
     """
-    if connection.dialect.name != "sqlite":
-        yield
-        return
     driver: Any = connection.connection.driver_connection
+    if connection.dialect.name != "sqlite":
+        driver.query("SET SESSION foreign_key_checks = 0")
+        try:
+            yield
+        finally:
+            driver.query("SET SESSION foreign_key_checks = 1")
+        return
     driver.execute("PRAGMA foreign_keys=OFF")
     try:
         yield

@@ -28,6 +28,7 @@ from core.services.context import Profile
 from core.services.sessions import actor_of
 from core.settings import Mode, Settings
 from db import migrate
+from db.copying import copy_rows
 from db.engine import make_engine, read_scope, session_scope
 from db.models import Role, User
 
@@ -75,6 +76,15 @@ def mysql_schema() -> Iterator[str]:
         admin.dispose()
 
 
+@pytest.fixture
+def empty_mysql(mysql_schema: str) -> str:
+    """The URL of that schema without a row."""
+    engine = make_engine(mysql_schema)
+    empty_tables(engine)
+    engine.dispose()
+    return mysql_schema
+
+
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated, empty SQLite file, copied for each test."""
@@ -83,6 +93,14 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     migrate.upgrade(engine)
     engine.dispose()
     return path
+
+
+def fill(source_url: str, target_url: str) -> None:
+    """Copy all rows into a database without any."""
+    source, target = make_engine(source_url), make_engine(target_url)
+    copy_rows(source, target)
+    source.dispose()
+    target.dispose()
 
 
 def empty_tables(engine: Engine) -> None:
@@ -104,10 +122,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         path.parent.mkdir(exist_ok=True)
         shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
         return f"sqlite:///{path}"
-    url: str = request.getfixturevalue("mysql_schema")
-    engine = make_engine(url)
-    empty_tables(engine)
-    engine.dispose()
+    url: str = request.getfixturevalue("empty_mysql")
     return url
 
 
@@ -145,19 +160,8 @@ def settings(installation: Installation, database_url: str, tmp_path: Path) -> S
     if database_url.startswith("sqlite"):
         shutil.copyfile(installation.database, data_dir / "hemaseal.db")
     else:
-        copy_rows(f"sqlite:///{installation.database}", database_url)
+        fill(f"sqlite:///{installation.database}", database_url)
     return Settings(data_dir=data_dir, database_url=database_url, master_key=None, mode=Mode.DEMO)
-
-
-def copy_rows(source_url: str, target_url: str) -> None:
-    source, target = make_engine(source_url), make_engine(target_url)
-    with source.connect() as reading, target.begin() as writing:
-        for table in SQLModel.metadata.sorted_tables:
-            rows = [dict(row) for row in reading.execute(table.select()).mappings()]
-            if rows:
-                writing.execute(table.insert(), rows)
-    source.dispose()
-    target.dispose()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from core.settings import Mode, Settings
 from db.engine import make_engine
 from tests.browser.harness import ARTIFACTS, FLAGS, WAIT_MS, WATCH_RUNS, Server, check, chromium, set_up, shot
 from tests.browser.lived_in import live_in
-from tests.conftest import copy_rows, empty_tables
+from tests.conftest import empty_tables, fill
 
 NewPage = Callable[..., Page]
 
@@ -94,7 +94,7 @@ def home(
         engine = make_engine(url)
         empty_tables(engine)
         engine.dispose()
-        copy_rows(f"sqlite:///{folder / 'hemaseal.db'}", url)
+        fill(f"sqlite:///{folder / 'hemaseal.db'}", url)
     return Settings(data_dir=folder, database_url=url, master_key=None, mode=Mode.DEMO)
 
 

@@ -23,7 +23,7 @@ from core.studies import LEUKEMIA
 from db import migrate
 from db.engine import make_engine, read_scope, session_scope
 from db.models import Run, User
-from tests.conftest import copy_rows, empty_tables
+from tests.conftest import empty_tables, fill
 from tests.faults.plan import DEADLINE_S
 from tests.faults.proxy import Proxy
 from tests.faults.saboteur import Post
@@ -164,7 +164,7 @@ class Arena:
         migrate.upgrade(engine)
         empty_tables(engine)
         engine.dispose()
-        copy_rows(f"sqlite:///{template / 'hemaseal.db'}", url)
+        fill(f"sqlite:///{template / 'hemaseal.db'}", url)
         return url
 
     def close(self) -> None:

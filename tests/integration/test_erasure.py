@@ -58,7 +58,7 @@ from db.models import (
 from security.context import Context
 from security.errors import SealBroken
 from security.sealing import open_sealed
-from tests.conftest import copy_rows
+from tests.conftest import fill
 from tests.integration.clinic import offered_slots, stored_request
 from tests.integration.vault_support import BODY, RESULT, full_case, identity_of, opened_image, stored_objects
 
@@ -175,7 +175,7 @@ def keep(tmp_path: Path, sqlite_template: Path) -> Keep:
     def taken(app: App) -> Backup:
         database = tmp_path / "backup.db"
         shutil.copyfile(sqlite_template, database)
-        copy_rows(app.settings.database, f"sqlite:///{database}")
+        fill(app.settings.database, f"sqlite:///{database}")
         return Backup(database, shutil.copytree(app.vault.folder, tmp_path / "vault copy"))
 
     return taken
