@@ -59,6 +59,7 @@ _GROUPS = {
     "REV": "Reviews",
     "REP": "Reports",
     "AUD": "Audit log",
+    "BAK": "Backups",
 }
 
 
