@@ -358,3 +358,13 @@ class AuditLogBroken(HemaSealError):
     code = "AUD-BROKEN"
     text = "The audit log was changed from outside."
     remedy = "Nothing was done. The trusted authority must restore the log from a copy before work goes on."
+
+
+class ClockWrong(HemaSealError):
+    """The clock is outside the validity of the key that signs: what it signed now, nobody could verify later."""
+
+    code = "APP-CLOCK"
+    text = "This computer's clock is wrong, or the certificate of the program has ended, so nothing was changed."
+    remedy = (
+        "Ask your administrator to set the clock; a certificate that has ended is renewed by the trusted authority."
+    )

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy import Engine
 
 from core.clock import Clock, SystemClock
-from core.errors import DatabaseUnavailable, HemaSealError
+from core.errors import ClockWrong, DatabaseUnavailable, HemaSealError
 from core.learning.orders import COORDINATOR, Member, RunOptions, slug_of
 from core.learning.run_events import EventKind
 from core.log_lines import begin_log
@@ -118,8 +118,9 @@ class Worker:
                 if self.ending.is_set():
                     store.release()
                 log.info("run %s: given up", run)
-            except (DatabaseUnavailable, TransportClosed) as error:
+            except (ClockWrong, DatabaseUnavailable, TransportClosed) as error:
                 log.warning("run %s: interrupted (%s); the last finished round is kept", run, type(error).__name__)
+                self.ending.wait(POLL_S)
             except Exception as error:  # or the next worker takes the run and ends in the same way
                 log.exception("run %s: fails", run)
                 self._fail(store, _reason_of(error))
@@ -227,7 +228,7 @@ class Worker:
 
     def _fail(self, store: DbRunStore, reason: str) -> None:
         event = Event(kind=EventKind.RUN_FAILED, round=0, party=COORDINATOR, payload={"reason": reason})
-        with suppress(StoreLost, DatabaseUnavailable):
+        with suppress(StoreLost, DatabaseUnavailable, ClockWrong):
             store.end(Ending.FAILED, reason, event)
 
 

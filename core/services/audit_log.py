@@ -1,7 +1,8 @@
 """Writing the audit log: an entry in the same transaction as the act, a signed head after each.
 
 Append last in a transaction: every append locks the one head row until the commit. Before it grows, the stored head's
-signature is checked, so that a log that was rewritten from outside is never continued, and so never signed.
+signature is checked, so that a log that was rewritten from outside is never continued, and so never signed. Nor is a
+head signed while the clock is outside the validity of the signer's certificate: nobody could go on after it.
 """
 
 import re
@@ -15,7 +16,7 @@ from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
 from core.clock import Clock
-from core.errors import AuditLogBroken
+from core.errors import AuditLogBroken, ClockWrong
 from core.services.app import App
 from core.services.context import APP_PARTY, Actor, KnownHead
 from core.studies import STUDIES
@@ -78,6 +79,7 @@ def append(
 
     Raises:
         AuditLogBroken: the log was changed from outside; the transaction must not be committed.
+        ClockWrong: the app's certificate is not valid now: a head that nobody accepts would end the log for good.
         ValueError: a detail is not a code.
     """
     state = _locked_head(session, lambda: _living(app.trust(session), app.identity), app.audit_head)
@@ -198,8 +200,10 @@ def _grow(
     known: KnownHead | None = None,
 ) -> int:
     encoded = entry.encode()
-    after = state.append(encoded)
-    signature = sign_head(after, time=clock.now(), signer=signer)
+    after, now = state.append(encoded), clock.now()
+    if not signer.signing_certificate.not_before <= now <= signer.signing_certificate.not_after:
+        raise ClockWrong(f"{now:%Y-%m-%d %H:%M} UTC")
+    signature = sign_head(after, time=now, signer=signer)
     connection = session.connection()
     connection.execute(_ADD_ENTRY, entry_row(entry, encoded, after.chain_hash))
     connection.execute(_CHANGE_HEAD, _columns(after, signer, signature))

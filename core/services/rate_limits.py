@@ -87,6 +87,8 @@ def _count(app: App, limit: Limit, mac: str) -> bool:
         if row is None:
             return False
         spent = max(row.spent_until, now) + limit.share
+        if row.spent_until > now + limit.period:  # no act moves the mark so far: the clock has gone back since
+            spent = now + limit.period
         if spent > now + limit.period:
             raise TooOften(f"again in {_in_words(spent - limit.period - now)}")
         row.spent_until = spent

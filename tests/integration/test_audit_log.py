@@ -2,13 +2,16 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 from sqlmodel import col, select
 
-from core.errors import AuditLogBroken, NotAuthorised
+from core.clock import FixedClock
+from core.errors import AuditLogBroken, ClockWrong, NotAuthorised
 from core.services import audit
 from core.services.app import Actor, App
 from core.services.authorise import Action, Relation, authorise
@@ -188,3 +191,18 @@ def test_a_refusal_undoes_what_the_transaction_held(app: App, patient: Actor) ->
     actions = [json.loads(row.entry)["action"] for row in last]
     assert actions[0] == "refused.audit.read"
     assert "test.before" not in actions
+
+
+@pytest.mark.parametrize("wrong_by", [timedelta(days=-2), timedelta(days=3660)], ids=["before", "after"])
+def test_a_clock_outside_the_certificates_validity_ends_an_act_and_not_the_log(
+    app: App, authority: Actor, wrong_by: timedelta
+) -> None:
+    """What was signed then nobody could verify, so nobody could ever append again."""
+    before = audit.verify(app, authority).size
+    wrong = replace(app, clock=FixedClock(app.clock.now() + wrong_by))
+    with pytest.raises(ClockWrong):
+        _append(wrong)
+    again = App.start(app.settings, clock=app.clock)
+    _append(again)
+    assert audit.verify(again, authority).size == before + 2  # the verification itself, and the right clock's entry
+    again.engine.dispose()

@@ -48,6 +48,14 @@ def test_a_burst_is_allowed_and_then_one_for_each_share_of_the_period(app: App, 
     assert [allowed(app) for _ in range(7)] == [True] * 6 + [False]
 
 
+def test_a_clock_that_was_ahead_for_a_while_locks_nobody_out_until_then(app: App, clock: FixedClock) -> None:
+    ahead = replace(app, clock=FixedClock(clock.now() + timedelta(days=2)))
+    use_up(ahead, LIMIT, "somebody")
+    assert [allowed(app) for _ in range(2)] == [True, False]
+    clock.advance(timedelta(seconds=10))
+    assert [allowed(app) for _ in range(2)] == [True, False]
+
+
 def test_the_error_says_when_there_is_room_again(app: App, clock: FixedClock) -> None:
     use_up(app, LIMIT, "somebody")
     clock.advance(timedelta(seconds=3))
