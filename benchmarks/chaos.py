@@ -47,8 +47,9 @@ from typing import Annotated, Any
 
 import typer
 
+from tests.faults.chaos.outcome import Outcome
 from tests.faults.chaos.place import furnished
-from tests.faults.chaos.play import Outcome, Play
+from tests.faults.chaos.play import Play
 from tests.faults.chaos.schedule import draw
 
 

@@ -365,6 +365,4 @@ class ClockWrong(HemaSealError):
 
     code = "APP-CLOCK"
     text = "This computer's clock is wrong, or the certificate of the program has ended, so nothing was changed."
-    remedy = (
-        "Ask your administrator to set the clock; a certificate that has ended is renewed by the trusted authority."
-    )
+    remedy = "Ask your administrator to set the clock right, and to look when the certificate of the program ends."

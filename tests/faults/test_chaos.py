@@ -13,9 +13,10 @@ from core.studies import LEUKEMIA
 from db.engine import session_scope
 from tests.faults.chaos import diary, invariants
 from tests.faults.chaos.diary import Did, Line
+from tests.faults.chaos.outcome import Outcome
 from tests.faults.chaos.pictures import WORDS, upload_of
 from tests.faults.chaos.place import PATIENTS, Place, furnished, person
-from tests.faults.chaos.play import Outcome, Play
+from tests.faults.chaos.play import Play
 from tests.faults.chaos.schedule import Kind, draw
 
 SEED, SECONDS = 9, 12.0

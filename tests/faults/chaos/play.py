@@ -2,79 +2,36 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 
-from sqlmodel import col, func, select
+from sqlmodel import col, select
 
 from core.errors import DatabaseUnavailable
 from core.services.app import App
 from core.services.cases import retry_waiting
-from core.settings import ROOT
 from db.engine import read_scope
-from db.models import AuditHead, Case, Run
+from db.models import Run
 from db.models.federation import RunStatus
 from tests.faults.chaos import diary, invariants
 from tests.faults.chaos.diary import Did, Line
-from tests.faults.chaos.faults import PROGRAMS, NothingToHit, happening, living_of
+from tests.faults.chaos.faults import NothingToHit, happening, living_of
+from tests.faults.chaos.outcome import Outcome, Violation
 from tests.faults.chaos.place import PATIENTS, Place, person
+from tests.faults.chaos.process import AppProcess
 from tests.faults.chaos.schedule import Fault, Kind
 
 WITHIN_S = (30.0, 90.0)
 """After the last fault: until every patient's next upload is answered, and until a run that is ordered then is done."""
-_START_S, _END_S = 60.0, 60.0
+_START_S = 60.0
 _TICK_S, _LOOK_S = 0.05, 5.0
 _CLEAR_EACH = 12
 """Looks from one search of the disk to the next."""
 _BEFORE = 8
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Violation:
-    """Something that did not hold: what, when (seconds since the schedule's begin), and the newest faults by then."""
-
-    sentence: str
-    at_s: float
-    faults: list[str]
-
-
-@dataclass
-class Outcome:
-    """What came of a schedule.
-
-    Attributes:
-        violations: what did not hold, in the order in which it was seen.
-        happened: faults that hit something, by kind.
-        missed: faults that found nothing to hit, by kind.
-        starts: how often the app was started.
-        looks: how often the invariants were looked at while faults went on.
-        noted: lines of the diary, by what they say.
-        refusals: what people were refused, by act and code.
-        runs: runs, by how they ended.
-        cases, log_entries: what the installation holds in the end.
-        answered_s, finished_s: seconds after the last fault until uploads were answered, and until a run was finished.
-    """
-
-    violations: list[Violation] = field(default_factory=list)
-    happened: Counter[str] = field(default_factory=Counter)
-    missed: Counter[str] = field(default_factory=Counter)
-    starts: int = 0
-    looks: int = 0
-    noted: Counter[str] = field(default_factory=Counter)
-    refusals: Counter[str] = field(default_factory=Counter)
-    runs: Counter[str] = field(default_factory=Counter)
-    cases: int = 0
-    log_entries: int = 0
-    answered_s: float | None = None
-    finished_s: float | None = None
 
 
 class Play:
@@ -101,8 +58,7 @@ class Play:
         self.outcome = Outcome()
         self._place, self._seed, self._faults, self._say = place, seed, faults, say
         self._answered_within_s, self._finished_within_s = within_s
-        self._process: subprocess.Popen[bytes] | None = None
-        self._pump: threading.Thread | None = None
+        self._app = AppProcess(place, seed)
         self._begun = time.monotonic()
         self._begun_faults: list[Fault] = []
         self._doubtful: set[str] = set()
@@ -114,7 +70,7 @@ class Play:
         over = threading.Event()
         watching = threading.Thread(target=self._watch, args=(app, over))
         try:
-            self._start_app()
+            self._app.start()
             self._wait_for(lambda: any(line.what is Did.UPLOADED for line in self._lines()), _START_S)
             self._begun = time.monotonic()
             watching.start()
@@ -124,7 +80,8 @@ class Play:
             over.set()
             if watching.ident is not None:
                 watching.join()
-            self._end_app()
+            if not self._app.end():
+                self._violated("the app did not end when asked to")
         self._look_at_the_end(app)
         app.supervisor.stop_all()
         app.engine.dispose()
@@ -135,23 +92,6 @@ class Play:
 
     def _now(self) -> float:
         return time.monotonic() - self._begun
-
-    def _pid(self) -> int | None:
-        living = self._process is not None and self._process.poll() is None
-        return self._process.pid if living and self._process else None
-
-    def _start_app(self) -> None:
-        if self._pump is not None:
-            self._pump.join()  # all that the last one said is written down before another reads it
-        command = [sys.executable, "-m", PROGRAMS["app"], str(self._place.folder), str(self._seed)]
-        with (self._place.folder / "app.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, cwd=ROOT, env=self._place.environment(), stdout=subprocess.PIPE, stderr=log
-            )
-        assert self._process.stdout is not None
-        self._pump = threading.Thread(target=diary.keep, args=(self._process.stdout, self._place.diary))
-        self._pump.start()
-        self.outcome.starts += 1
 
     def _let_faults_come(self) -> None:
         waiting = list(self._faults)
@@ -164,7 +104,7 @@ class Play:
                 if waiting and waiting[0].at_s <= self._now():
                     lasting.extend(self._begin(waiting.pop(0)))
                 if not any(fault.kind is Kind.APP_KILLED for fault, _ in lasting):
-                    self._keep_alive()
+                    self._app.keep_alive()
                 time.sleep(_TICK_S)
         finally:
             for _, end in lasting:
@@ -173,7 +113,7 @@ class Play:
     def _begin(self, fault: Fault) -> Iterator[tuple[Fault, ExitStack]]:
         end = ExitStack()
         try:
-            end.enter_context(happening(fault, self._place, self._pid))
+            end.enter_context(happening(fault, self._place, self._app.pid))
         except NothingToHit:
             self.outcome.missed[fault.kind.value] += 1
             return
@@ -182,17 +122,12 @@ class Play:
         self._say(str(fault))
         yield fault, end
 
-    def _keep_alive(self) -> None:
-        """Start the app again when it has gone, as a service manager does."""
-        if self._pid() is None:
-            self._start_app()
-
     def _wait_for(self, holds: Callable[[], bool], most_s: float) -> bool:
         until = time.monotonic() + most_s
         while not holds():
             if time.monotonic() > until:
                 return False
-            self._keep_alive()
+            self._app.keep_alive()
             time.sleep(4 * _TICK_S)
         return True
 
@@ -221,19 +156,6 @@ class Play:
             self.outcome.finished_s = time.time() - over
         else:
             self._violated(f"no run was ordered and finished {self._finished_within_s:.0f} s after the last fault")
-
-    def _end_app(self) -> None:
-        """Ask the app to end; the worker, which outlives it, is killed."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(_END_S)
-            except subprocess.TimeoutExpired:
-                self._violated("the app did not end when asked to")
-                self._process.kill()
-                self._process.wait()
-        if self._pump is not None:
-            self._pump.join()
 
     def _watch(self, app: App, over: threading.Event) -> None:
         """Look at the invariants while faults go on; while the database is away there is nothing to look at."""
@@ -283,7 +205,8 @@ class Play:
             *invariants.nothing_in_clear(self._place, app),
         ):
             self._violated(sentence)
-        self._count(app, lines)
+        self.outcome.starts = self._app.starts
+        self.outcome.count(app, lines)
 
     def _wait_for_runs(self, app: App) -> None:
         """Let the worker, which outlives the app, finish the run in hand."""
@@ -294,16 +217,6 @@ class Play:
                 if session.exec(under_way).first() is None:
                     return
             time.sleep(4 * _TICK_S)
-
-    def _count(self, app: App, lines: Sequence[Line]) -> None:
-        self.outcome.noted = Counter(line.what.value for line in lines)
-        refused = [line for line in lines if line.what is Did.REFUSED]
-        self.outcome.refusals = Counter(f"{line.id}: {line.words}" for line in refused)
-        with read_scope(app.engine) as session:
-            self.outcome.runs = Counter(str(status) for status in session.exec(select(Run.status)).all())
-            self.outcome.cases = session.exec(select(func.count()).select_from(Case)).one()
-            head = session.get(AuditHead, 1)
-            self.outcome.log_entries = head.size if head else 0
 
     def _violated(self, sentence: str) -> None:
         if sentence in self._told:
