@@ -4,9 +4,9 @@ Nothing that was stored is lost: while no enclave answers, the case waits and `r
 app holds the picture only during `submit`; afterwards only the enclaves that it was sealed for can open it.
 """
 
+import logging
 import random
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 from sqlalchemy import exists
@@ -17,7 +17,6 @@ from core.diagnosis.wire import image_context
 from core.errors import (
     CheckpointRefused,
     ConsentMissing,
-    DatabaseUnavailable,
     DataErased,
     HemaSealError,
     NoHospital,
@@ -49,6 +48,8 @@ from db.models import Case, CaseImage, CaseStatus, Consent, Role
 from db.types import new_id
 from security.sealed_format import signers_of
 from security.sealing import seal
+
+_LOG = logging.getLogger(__name__)
 
 MAX_RETRIED = 20
 
@@ -112,8 +113,12 @@ def submit(
         ]
     with stages.measure("store"):
         view = _store(app, actor, case_id, study=asked, way=way, sealed=sealed)
-    with suppress(DatabaseUnavailable):  # the case is stored and waits; it must not be sent again
+    try:
         view = _answer(app, view, model=way.model, sealed=sealed, stages=stages)
+    except DataErased:
+        raise
+    except HemaSealError as error:  # the case is stored and waits; whoever read a refusal would send it again
+        _LOG.warning("case %s waits: %s", case_id, error.code)
     return replace(view, stages_ms=stages.with_total())
 
 

@@ -403,6 +403,27 @@ def test_a_database_that_goes_away_after_the_case_is_stored_leaves_it_waiting(cl
     assert retry_waiting(clinic, patient) == 1
 
 
+def test_a_clock_that_goes_wrong_after_the_case_is_stored_leaves_it_waiting(
+    clinic: App, patient: Actor, clock: FixedClock
+) -> None:
+    """Whoever is refused sends the picture again, and then there are two."""
+    right, written = clock.now(), 0
+
+    def go_wrong(connection: Connection) -> None:
+        nonlocal written
+        written += not connection.get_execution_options().get(READ_ONLY)
+        if written > COUNTED + 1:
+            clock.at = right - timedelta(days=2)
+
+    event.listen(clinic.engine, "begin", go_wrong)
+    try:
+        assert upload(clinic, patient).status is CaseStatus.WAITING
+    finally:
+        event.remove(clinic.engine, "begin", go_wrong)
+    clock.at = right
+    assert retry_waiting(clinic, patient) == 1
+
+
 COUNTED = 3
 """Writing transactions in which a person's first upload is counted (`rate_limits`); the next one stores it."""
 
