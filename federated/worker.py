@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy import Engine
 
 from core.clock import Clock, SystemClock
-from core.errors import ClockWrong, DatabaseUnavailable, HemaSealError
+from core.errors import ClockWrong, DatabaseUnavailable, HemaSealError, StorageFailed
 from core.learning.orders import COORDINATOR, Member, RunOptions, slug_of
 from core.learning.run_events import EventKind
 from core.log_lines import begin_log
@@ -236,6 +236,8 @@ def _reason_of(error: Exception) -> str:
     """The sentence that people read about a run that failed; of an unforeseen error it tells nothing."""
     if isinstance(error, HemaSealError):
         return error.public_text
+    if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
+        return StorageFailed().public_text
     if isinstance(error, SecurityError):
         return f"A signature or key does not hold: {error}."
     return "Something unforeseen ended the run; the worker's log says what."

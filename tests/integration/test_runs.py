@@ -1,5 +1,6 @@
 """Runs through the database, on both engines: order, play, watch, steer, resume, promote. NumPy learner."""
 
+import errno
 import shutil
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 from sqlmodel import col, select
 
 from core.clock import FixedClock
-from core.errors import CheckpointRefused, NoModel, NotAuthorised, NotFound, RunRefused
+from core.errors import CheckpointRefused, NoModel, NotAuthorised, NotFound, RunRefused, StorageFailed
 from core.imaging.datasets import Part
 from core.learning.run_events import FailureCode
 from core.services import audit, models, node, run_views, runs
@@ -389,9 +390,18 @@ def test_a_run_that_fails_says_why_and_can_be_resumed(
     assert status_of(app, run) is RunStatus.FINISHED
 
 
-def test_an_unforeseen_error_ends_the_run_with_a_neutral_reason_and_the_worker_goes_on(
-    app: App, clock: FixedClock, authority: Actor, datasets: list[str]
+@pytest.mark.parametrize(
+    "thrown",
+    [
+        (ZeroDivisionError("a secret detail"), "Something unforeseen ended the run; the worker's log says what."),
+        (OSError(errno.ENOSPC, "a secret path"), StorageFailed().public_text),
+    ],
+    ids=["unforeseen", "disk full"],
+)
+def test_an_error_of_the_worker_ends_the_run_with_a_neutral_reason_and_the_worker_goes_on(
+    app: App, clock: FixedClock, authority: Actor, datasets: list[str], thrown: tuple[Exception, str]
 ) -> None:
+    error, reason = thrown
     broken = queue_run(app, authority, datasets)
     clock.advance(timedelta(minutes=1))
     sound = queue_run(app, authority, datasets, rounds=1)
@@ -401,7 +411,7 @@ def test_an_unforeseen_error_ends_the_run_with_a_neutral_reason_and_the_worker_g
     def learner_for(_architecture: str, _study: Study) -> SoftmaxLearner:
         if not made:
             made.append(SoftmaxLearner())
-            raise ZeroDivisionError("a secret detail")
+            raise error
         return made[0]
 
     worker = Worker(app.settings, clock=clock, learner_for=learner_for)
@@ -410,10 +420,7 @@ def test_an_unforeseen_error_ends_the_run_with_a_neutral_reason_and_the_worker_g
     assert not worker.run_one()
     worker.close()
     failed = next(view for view in run_views.list_runs(app, authority) if view.id == broken)
-    assert (failed.status, failed.reason) == (
-        RunStatus.FAILED,
-        "Something unforeseen ended the run; the worker's log says what.",
-    )
+    assert (failed.status, failed.reason) == (RunStatus.FAILED, reason)
     assert status_of(app, sound) is RunStatus.FINISHED
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlmodel import col, select
 
-from core.errors import HemaSealError
+from core.errors import AuditLogBroken
 from core.imaging.decode import decode_upload
 from core.services import audit_rows
 from core.services.answering import ImageOfCase, view
@@ -125,7 +125,7 @@ def log_verifies(app: App) -> Iterator[str]:
     try:
         with read_scope(app.engine) as session:
             audit_rows.verified(session, app.trust(session))
-    except HemaSealError as error:
+    except AuditLogBroken as error:
         yield f"the audit log does not hold: {error}"
 
 

@@ -33,7 +33,7 @@ class Outcome:
         looks: how often the invariants were looked at while faults went on.
         noted: lines of the diary, by what they say.
         refusals: what people were refused, by act and code.
-        runs: runs, by how they ended.
+        runs: runs, by how they ended and what a person reads about it.
         cases, log_entries: what the installation holds in the end.
         answered_s, finished_s: seconds after the last fault until uploads were answered, and until a run was finished.
     """
@@ -56,7 +56,8 @@ class Outcome:
         self.noted = Counter(line.what.value for line in lines)
         self.refusals = Counter(f"{line.id}: {line.words}" for line in lines if line.what is Did.REFUSED)
         with read_scope(app.engine) as session:
-            self.runs = Counter(str(status) for status in session.exec(select(Run.status)).all())
+            ended = session.exec(select(Run.status, Run.reason)).all()
+            self.runs = Counter(f"{status}: {reason}" if reason else str(status) for status, reason in ended)
             self.cases = session.exec(select(func.count()).select_from(Case)).one()
             head = session.get(AuditHead, 1)
             self.log_entries = head.size if head else 0
