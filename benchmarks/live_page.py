@@ -33,6 +33,7 @@ import typer
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 from sqlmodel import select
 
+from benchmarks.processes import resident
 from core.learning.orders import MAX_ROUNDS
 from core.services import worker_process
 from core.services.app import App
@@ -109,16 +110,8 @@ class Growth:
         return cls(round(float(start), 2), round(float(slope * (at[-1] - at[0])), 2))
 
 
-def resident(pid: int) -> float:
-    """Return the resident memory of a process in MiB (Linux)."""
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
-
-
-def order(settings: Settings, local_epochs: int) -> str:
-    """Order a blind run over the demo's data sets that does not end by itself within the hour; returns its id."""
+def order(settings: Settings, *, rounds: int = MAX_ROUNDS, local_epochs: int) -> str:
+    """Order a blind run over the demo's data sets, by default one that lasts for more than an hour; returns its id."""
     app = App.start(settings)
     try:
         with read_scope(app.engine) as session:
@@ -128,7 +121,7 @@ def order(settings: Settings, local_epochs: int) -> str:
             app,
             authority,
             study=LEUKEMIA.name,
-            rounds=MAX_ROUNDS,
+            rounds=rounds,
             dataset_ids=list(held),
             local_epochs=local_epochs,
         )
@@ -142,7 +135,7 @@ def live_page(folder: Path, local_epochs: int) -> Iterator[tuple[Settings, Serve
     data_dir = folder / "var"
     set_up(data_dir)
     settings = Settings(data_dir=data_dir, database_url="", master_key=None, mode=Mode.DEMO)
-    order(settings, local_epochs)
+    order(settings, local_epochs=local_epochs)
     server = Server(data_dir).start()
     try:
         with sync_playwright() as playwright:

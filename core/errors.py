@@ -120,6 +120,14 @@ class TooOften(HemaSealError):
     remedy = "Wait for the time that is named, then try again."
 
 
+class TooBusy(HemaSealError):
+    """As many pictures are being answered as this process takes at once; nothing of this one was stored."""
+
+    code = "APP-BUSY"
+    text = "Many people are sending pictures at this moment, and yours was not taken."
+    remedy = "Send it again in a minute; your files and your choices are still here."
+
+
 class RegistrationRefused(HemaSealError):
     """A registration form is incomplete or not acceptable."""
 
@@ -254,6 +262,14 @@ class EnclaveUnavailable(HemaSealError):
     code = "ENC-DOWN"
     text = "The hospital's protected computer did not answer."
     remedy = "Your image is kept safe and will be tried again."
+
+
+class EnclaveBusy(EnclaveUnavailable):
+    """The hospital's enclave process turned the request away: it serves as many as it can at once."""
+
+    code = "ENC-BUSY"
+    text = "The hospital's protected computer has more to do than it can take at once."
+    remedy = "What was sent is kept safe; wait a moment and try again."
 
 
 class MeasurementRefused(HemaSealError):

@@ -24,6 +24,7 @@ from core.diagnosis.wire import (
 )
 from core.errors import (
     CheckpointRefused,
+    EnclaveBusy,
     EnclaveUnavailable,
     HemaSealError,
     ImageBroken,
@@ -93,6 +94,8 @@ class EnclaveClient:
 
     All calls raise:
         EnclaveUnavailable: no answer in time, or not one that this enclave signed for this request.
+        EnclaveBusy: it closed the connection without an answer, as one does that serves as many as it can (and one that
+            dies at this moment: it refuses the next connection).
         MemberRefused: the enclave's certificate is revoked, expired or another party's.
         MeasurementRefused: but for `hello` and `stop`: it runs what the authority has not approved.
     """
@@ -310,10 +313,12 @@ class EnclaveClient:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 send_frame(connection, request_id, envelope)
                 answer = receive_frame(connection)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise EnclaveBusy(self.party) from error
         except (OSError, ValueError) as error:
             raise EnclaveUnavailable(self.party) from error
         if answer is None:
-            raise EnclaveUnavailable(self.party)
+            raise EnclaveBusy(self.party)
         try:
             context = reply_context(request_id, self.party)
             payload = verify(answer, trust=self._trust, context=context, party=self.party, at=self._clock.now())

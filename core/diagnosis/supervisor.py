@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -18,7 +19,7 @@ from core.diagnosis.client import EnclaveClient
 from core.diagnosis.enclave import Address, address_file
 from core.diagnosis.measurement import measure
 from core.diagnosis.wire import Reply
-from core.errors import EnclaveUnavailable, MemberRefused
+from core.errors import EnclaveBusy, EnclaveUnavailable, MemberRefused
 from core.settings import ROOT, Settings
 from security.certificates import Trust
 from security.identity import Identity
@@ -27,6 +28,8 @@ START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
 HELLO_TIMEOUT_S = 10.0
 """Who does not even say what it is in this time hangs."""
+TURNED_AWAY_S = 0.2
+"""After this one that was turned away asks once more: an enclave that died at that moment refuses the connection."""
 LOOK_TIMEOUT_S = 1.0
 """Who only looks does not wait for one that is busy."""
 _READY = b"ready"
@@ -47,6 +50,7 @@ class EnclaveSupervisor:
         self._measurement = measure().sha256
         self._locks = {party: threading.Lock() for party in self.parties}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._busy_since: dict[str, float] = {}
 
     def ensure(self, party: str, *, identity: Identity, trust: Trust, approvals: Approvals) -> EnclaveClient:
         """Return a client of a running enclave of `party`, started now if need be.
@@ -59,6 +63,7 @@ class EnclaveSupervisor:
 
         Raises:
             EnclaveUnavailable: unknown party, or the process did not start.
+            EnclaveBusy: it runs, and serves as many as it can.
             MeasurementRefused: the installed code is not approved; no process of it is started, and one that runs ends.
             MemberRefused: the enclave's certificate is revoked, expired or another party's.
         """
@@ -129,20 +134,31 @@ class EnclaveSupervisor:
         self._children.clear()
 
     def _running(self, party: str, reach: Callable[..., EnclaveClient], approvals: Approvals) -> EnclaveClient | None:
-        """Return a client if an enclave of the installed, approved code answers; another, or one that hangs, ends."""
+        """Return a client if an enclave of the installed, approved code answers; another, or one that hangs, ends.
+
+        One that turns everybody away hangs once it has done so for longer than any request may take.
+        """
         address = Address.read(address_file(self._settings, party))
         if address is None:
             return None
-        client = reach(address.port, timeout_s=self._settings.enclave_timeout_s)
+        patience_s = self._settings.enclave_timeout_s
+        client = reach(address.port, timeout_s=patience_s)
         try:
-            stated = reach(address.port, timeout_s=HELLO_TIMEOUT_S).hello().measurement
+            stated = _hello(reach(address.port, timeout_s=HELLO_TIMEOUT_S)).measurement
+            self._busy_since.pop(party, None)
             if stated != self._measurement:
                 self._measurement = measure().sha256  # the installation was updated since this supervisor was made
             if stated == self._measurement and approvals.find(stated) is not None:
                 return client
             client.stop()
+        except EnclaveBusy:
+            now = time.monotonic()
+            if now - self._busy_since.setdefault(party, now) < patience_s:
+                raise
+            _kill(address)
         except EnclaveUnavailable:
             _kill(address)
+        self._busy_since.pop(party, None)
         return None
 
     def _start(self, party: str) -> None:
@@ -193,6 +209,15 @@ class EnclaveSupervisor:
         if settings.master_key is not None:
             environment["HEMASEAL_MASTER_KEY"] = settings.master_key.get_secret_value()
         return environment
+
+
+def _hello(client: EnclaveClient) -> Reply:
+    """Return what an enclave says of itself, asked twice if it turns the first request away."""
+    try:
+        return client.hello()
+    except EnclaveBusy:
+        time.sleep(TURNED_AWAY_S)
+        return client.hello()
 
 
 def _kill(address: Address) -> None:

@@ -3,9 +3,11 @@
 The app opens its own key store only. Enclave processes are started on first use.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Self
 
 from sqlalchemy import Engine
@@ -13,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col, select
 
 from core.clock import Clock, SystemClock
-from core.errors import MemberRefused, SettingsError
+from core.errors import MemberRefused, SettingsError, TooBusy
 from core.services.context import APP_PARTY, Actor, KnownHead
 from core.services.rollover_plan import Plan
 from core.services.serving import check_transport
@@ -38,6 +40,8 @@ __all__ = ["APP_PARTY", "Actor", "App", "check_settings", "load_master_key"]
 RECORDS_SECRET = "records"  # noqa: S105 (the name of a file)
 NAMES_SECRET = "sign-in-names"  # noqa: S105
 CRL_FILE = "newest.crl"
+MOST_ANSWERED = 24
+"""So many cases one process has answered at once; an enclave serves 32 requests, so that room is left for viewing."""
 _MIN_DISTINCT_DIGITS = 8
 
 
@@ -91,6 +95,7 @@ class App:
         vault: the keys of patients, apart from the database.
         root: the authority's root certificate, from the app's own folder (the database is not trusted with it).
         audit_head: the head of the audit log that this process signed last.
+        places: of which each case that is being answered has one.
     """
 
     settings: Settings
@@ -103,6 +108,7 @@ class App:
     vault: Vault
     root: Certificate
     audit_head: KnownHead = field(default_factory=KnownHead, repr=False, compare=False)
+    places: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MOST_ANSWERED), repr=False, compare=False)
     _seen: list[Trust] = field(default_factory=list, repr=False, compare=False)
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
@@ -160,6 +166,20 @@ class App:
                 demo = select(User.username).where(col(User.is_demo), col(User.is_active)).limit(1)
                 if session.exec(demo).first() is not None:
                     raise SettingsError("demo accounts are active, which production refuses; deactivate them")
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold one of the places of cases that are being answered; nobody waits for one.
+
+        Raises:
+            TooBusy: all are taken.
+        """
+        if not self.places.acquire(blocking=False):
+            raise TooBusy
+        try:
+            yield
+        finally:
+            self.places.release()
 
     @cached_property
     def supervisor(self) -> "EnclaveSupervisor":

@@ -23,6 +23,7 @@ from core.errors import (
     NoModel,
     NotFound,
     RecordDamaged,
+    TooBusy,
 )
 from core.services import audit
 from core.services.answering import Answer, Question, ask
@@ -87,6 +88,7 @@ def submit(
             its place); nothing was stored.
         NoModel, NoHospital: nobody can answer; nothing was stored.
         TooOften: more cases than a patient may send in an hour.
+        TooBusy: this process answers as many cases as it can at once; nothing was stored or counted.
         DatabaseUnavailable: nothing was stored.
         DataErased: the patient asked for erasure, before this or while the enclave was at work.
     """
@@ -96,30 +98,31 @@ def submit(
     with read_scope(app.engine) as session:
         authorise(app, session, actor, Action.SUBMIT_CASE, Relation.SELF, object_id=actor.user_id)
         _require_consents(session, actor.user_id, allow_fallback=allow_fallback)
-    spend(app, uploads(app), actor.user_id)
-    pictures = prepared(files, asked, app.settings, stages)
-    with stages.measure("route"):
-        way = route(app, asked, place=near, preferred=preferred, allow_fallback=allow_fallback)
-    case_id = new_id()
-    with stages.measure("seal"):
-        sealed = [
-            seal(
-                picture,
-                sender=app.identity,
-                recipients=way.recipients,
-                context=image_context(study=asked.name, case_id=case_id, image=number, images=len(pictures)),
-            )
-            for number, picture in enumerate(pictures)
-        ]
-    with stages.measure("store"):
-        view = _store(app, actor, case_id, study=asked, way=way, sealed=sealed)
-    try:
-        view = _answer(app, view, model=way.model, sealed=sealed, stages=stages)
-    except DataErased:
-        raise
-    except HemaSealError as error:  # the case is stored and waits; whoever read a refusal would send it again
-        _LOG.warning("case %s waits: %s", case_id, error.code)
-    return replace(view, stages_ms=stages.with_total())
+    with app.place():
+        spend(app, uploads(app), actor.user_id)
+        pictures = prepared(files, asked, app.settings, stages)
+        with stages.measure("route"):
+            way = route(app, asked, place=near, preferred=preferred, allow_fallback=allow_fallback)
+        case_id = new_id()
+        with stages.measure("seal"):
+            sealed = [
+                seal(
+                    picture,
+                    sender=app.identity,
+                    recipients=way.recipients,
+                    context=image_context(study=asked.name, case_id=case_id, image=number, images=len(pictures)),
+                )
+                for number, picture in enumerate(pictures)
+            ]
+        with stages.measure("store"):
+            view = _store(app, actor, case_id, study=asked, way=way, sealed=sealed)
+        try:
+            view = _answer(app, view, model=way.model, sealed=sealed, stages=stages)
+        except DataErased:
+            raise
+        except HemaSealError as error:  # the case is stored and waits; whoever read a refusal would send it again
+            _LOG.warning("case %s waits: %s", case_id, error.code)
+        return replace(view, stages_ms=stages.with_total())
 
 
 def retry_waiting(app: App, actor: Actor) -> int:
@@ -151,10 +154,14 @@ def retry_waiting(app: App, actor: Actor) -> int:
         views = case_views(app, session, chosen, to_patient=is_patient)
     answered = 0
     for case, view in zip(chosen, views, strict=True):
-        again = _sent_again(app, actor, case, view)
-        if again is not None:
-            after = _answer(app, again[0], model=models[case.study_code], sealed=again[1], stages=Stages())
-            answered += after.status is not CaseStatus.WAITING
+        try:
+            with app.place():
+                again = _sent_again(app, actor, case, view)
+                if again is not None:
+                    after = _answer(app, again[0], model=models[case.study_code], sealed=again[1], stages=Stages())
+                    answered += after.status is not CaseStatus.WAITING
+        except TooBusy:  # the others wait on
+            break
     return answered
 
 

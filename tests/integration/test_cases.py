@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from core.errors import (
     NotAuthorised,
     NotFound,
     RecordDamaged,
+    TooBusy,
 )
 from core.evaluation.throwaway import SHIPPED_MODEL
 from core.imaging.decode import decode_upload, encode_png
@@ -38,7 +39,7 @@ from core.imaging.smear.style import STYLES
 from core.imaging.synthetic import generate_cell
 from core.services import answering, audit, cases, dispatch
 from core.services.accounts import set_active
-from core.services.app import Actor, App
+from core.services.app import MOST_ANSWERED, Actor, App
 from core.services.approvals import in_force
 from core.services.case_reading import own_cases, read_case, view_pictures
 from core.services.case_records import CaseStatus, CaseView
@@ -55,7 +56,7 @@ from core.services.worklist import Narrowing, WorklistFilter, worklist
 from core.settings import Settings
 from core.studies import LEUKEMIA
 from db.engine import READ_ONLY, read_scope, session_scope
-from db.models import Blob, BlobPart, Case, CaseImage, CertificateRecord, Role
+from db.models import Blob, BlobPart, Case, CaseImage, CertificateRecord, RateLimit, Role
 from security.keys import KeyUse
 from tests.conftest import Installation
 from tests.integration.clinic import NEGATIVE, POSITIVE, UNCERTAIN, hospital_id, stored_case
@@ -161,6 +162,32 @@ def count(app: App, table: type[Case | Blob]) -> int:
 
 def actions(app: App, authority: Actor, object_id: str) -> list[tuple[str, str]]:
     return [(entry.action, entry.outcome) for entry in audit.list_entries(app, authority, object_id=object_id)][::-1]
+
+
+def test_more_cases_at_once_than_this_process_takes_are_turned_away_and_leave_nothing(
+    clinic: App, patient: Actor
+) -> None:
+    before = count(clinic, Blob)
+    with ExitStack() as others:
+        for _ in range(MOST_ANSWERED):
+            others.enter_context(clinic.place())
+        with pytest.raises(TooBusy, match="was not taken"):
+            upload(clinic, patient)
+    with read_scope(clinic.engine) as session:
+        assert session.exec(select(func.count()).select_from(RateLimit)).one() == 0
+    assert (count(clinic, Case), count(clinic, Blob)) == (0, before)
+    assert upload(clinic, patient).status is CaseStatus.ANSWERED
+
+
+def test_cases_wait_on_while_this_process_answers_as_many_as_it_takes(silent_north: App, patient: Actor) -> None:
+    waiting = upload(silent_north, patient)
+    assert waiting.status is CaseStatus.WAITING
+    repair(silent_north)
+    with ExitStack() as others:
+        for _ in range(MOST_ANSWERED):
+            others.enter_context(silent_north.place())
+        assert retry_waiting(silent_north, patient) == 0
+    assert retry_waiting(silent_north, patient) == 1
 
 
 def test_an_upload_is_answered_stored_sealed_and_audited(

@@ -7,10 +7,13 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,7 +23,7 @@ from core.diagnosis.approvals import Approvals
 from core.diagnosis.bundle import ServingModel
 from core.diagnosis.checkpoint_file import seal_model
 from core.diagnosis.client import EnclaveAnswer, EnclaveClient, SealedModel
-from core.diagnosis.enclave import Address, address_file
+from core.diagnosis.enclave import MAX_CONNECTIONS, Address, address_file
 from core.diagnosis.measurement import measure, measure_with_model
 from core.diagnosis.predictor import Predictor
 from core.diagnosis.result import DiagnosisResult
@@ -46,6 +49,7 @@ from core.diagnosis.wire import (
 )
 from core.errors import (
     CheckpointRefused,
+    EnclaveBusy,
     EnclaveUnavailable,
     HemaSealError,
     ImageBroken,
@@ -408,6 +412,45 @@ def test_many_threads_may_ask_at_once(house: Installation, north: EnclaveClient)
     results = [DiagnosisResult.decode(house.open(sealed, context)) for sealed in answers]
     assert len({result.probabilities for result in results}) == 1
     assert len(results) == 8
+
+
+def test_an_enclave_that_serves_as_many_as_it_can_says_so_and_is_not_ended(
+    house: Installation, supervisor: EnclaveSupervisor, north: EnclaveClient
+) -> None:
+    before = north.hello().pid
+    as_app: dict[str, Any] = {
+        "identity": house.identities[APP],
+        "trust": house.trust,
+        "approvals": house.approvals,
+    }
+    with ExitStack() as crowd:
+        for _ in range(MAX_CONNECTIONS):
+            crowd.enter_context(socket.create_connection(("127.0.0.1", north.port)))
+        with pytest.raises(EnclaveBusy):
+            supervisor.ensure(NORTH, **as_app)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:  # it needs a moment to see that they have gone
+        with suppress(EnclaveBusy):
+            assert supervisor.ensure(NORTH, **as_app).hello().pid == before
+            return
+    pytest.fail("it turns everybody away")
+
+
+def test_an_enclave_that_turns_everybody_away_for_longer_than_a_request_may_take_is_started_anew(
+    house: Installation, supervisor: EnclaveSupervisor, north: EnclaveClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = north.hello().pid
+    as_app: dict[str, Any] = {
+        "identity": house.identities[APP],
+        "trust": house.trust,
+        "approvals": house.approvals,
+    }
+    monkeypatch.setattr(house.settings, "enclave_timeout_s", 0.0)
+    with ExitStack() as crowd:
+        for _ in range(MAX_CONNECTIONS):
+            crowd.enter_context(socket.create_connection(("127.0.0.1", north.port)))
+        client = supervisor.ensure(NORTH, **as_app)
+    assert EnclaveClient(client.port, party=NORTH, **as_app).hello().pid != before
 
 
 def test_an_unknown_hospital_has_no_enclave(house: Installation, supervisor: EnclaveSupervisor) -> None:
