@@ -1,11 +1,14 @@
 """Engines and transactions for SQLite and MySQL/MariaDB. What a transaction contains is decided by the services.
 
 `session_scope` writes, `read_scope` only reads. On SQLite a writing transaction takes the write lock at its begin, so
-that it never fails halfway because somebody else wrote; on MySQL rows are locked as they are read ``FOR UPDATE``.
+that it never fails halfway because somebody else wrote; writers of one process take turns for it in the order in which
+they came, since SQLite lets those who wait try at random. On MySQL rows are locked as they are read ``FOR UPDATE``.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, make_url
@@ -17,6 +20,7 @@ from core.errors import DatabaseUnavailable
 
 READ_ONLY = "hemaseal_read_only"
 _BUSY_TIMEOUT_S = 15
+_HAS_TURN = "hemaseal_has_turn"
 _UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout)
 
 
@@ -32,7 +36,10 @@ def make_engine(url: str) -> Engine:
             parsed, hide_parameters=True, connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False}
         )
         event.listen(engine, "connect", _configure_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        turns = Lock()
+        event.listen(engine, "begin", partial(_begin_sqlite, turns))
+        for end in ("commit", "rollback"):
+            event.listen(engine, end, partial(_end_turn, turns))
         return engine
     parsed = parsed.update_query_dict({"charset": "utf8mb4"})
     return create_engine(
@@ -55,9 +62,24 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-def _begin_sqlite(connection: Any) -> None:
-    read_only = connection.get_execution_options().get(READ_ONLY, False)
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+def _begin_sqlite(turns: Lock, connection: Any) -> None:
+    if connection.get_execution_options().get(READ_ONLY, False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    if not turns.acquire(timeout=_BUSY_TIMEOUT_S):
+        raise PoolTimeout("another writer of this process holds the database")
+    connection.info[_HAS_TURN] = True
+    try:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    except BaseException:
+        _end_turn(turns, connection)
+        raise
+
+
+def _end_turn(turns: Lock, connection: Any) -> None:
+    """Let the next writer go on; it waits in SQLite for the few milliseconds until this one has committed."""
+    if connection.info.pop(_HAS_TURN, False):
+        turns.release()
 
 
 @contextmanager

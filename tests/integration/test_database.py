@@ -1,6 +1,10 @@
 """Engines, transactions, sealed objects and schema revisions, on both engines."""
 
 import hashlib
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -161,3 +165,38 @@ def test_a_server_that_is_not_there_is_reported(tmp_path: Path) -> None:
     folder = make_engine(f"sqlite:///{tmp_path / 'missing' / 'x.db'}")
     with pytest.raises(DatabaseUnavailable), read_scope(folder) as session:
         session.exec(select(User)).all()
+
+
+def test_writers_of_one_process_wait_for_their_turn_and_give_it_back_however_they_end(
+    tmp_path: Path, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("db.engine._BUSY_TIMEOUT_S", 0.05)
+    file = tmp_path / "turns.db"
+    impatient = make_engine(f"sqlite:///{file}")
+    migrate.upgrade(impatient)
+
+    def write(engine: Engine, name: str) -> None:
+        with session_scope(engine) as session:
+            session.add(_user(clock, username=name))
+
+    with session_scope(impatient) as session:
+        session.add(_user(clock, username="first"))
+        session.flush()
+        with ThreadPoolExecutor() as others, pytest.raises(DatabaseUnavailable):
+            others.submit(write, impatient, "too-early").result()
+    with closing(sqlite3.connect(file, isolation_level=None)) as of_another_process:
+        of_another_process.execute("BEGIN IMMEDIATE")
+        with pytest.raises(DatabaseUnavailable):
+            write(impatient, "too-early")
+        of_another_process.execute("ROLLBACK")
+    write(impatient, "second")
+    with pytest.raises(IntegrityError):
+        write(impatient, "second")
+    impatient.dispose()
+    monkeypatch.undo()
+    patient = make_engine(f"sqlite:///{file}")
+    with ThreadPoolExecutor(8) as others:
+        list(others.map(partial(write, patient), map(str, range(8))))
+    with read_scope(patient) as session:
+        assert set(session.exec(select(User.username)).all()) == {"first", "second", *map(str, range(8))}
+    patient.dispose()
