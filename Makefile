@@ -8,11 +8,12 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(
 export PYTHONDONTWRITEBYTECODE :=
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help run test test-flower flower-demo check docs screenshots licences sbom audit lock clean
+.PHONY: help run test bench test-flower flower-demo check docs screenshots licences sbom audit lock clean
 
 help:
 	@echo "make run       install what is needed, set up, start at http://localhost:$(PORT) (https with HEMASEAL_TLS_CERT)"
 	@echo "make test      set up what the tests need, then lint, type check and test"
+	@echo "make bench     run the quick benchmarks; fails where a ratio is over 20 % below benchmarks/ratios.json"
 	@echo "make test-flower  the tests against Flower, in an environment of their own ($(FLOWER))"
 	@echo "make flower-demo  a federated run over Flower on this machine: TLS, one process for each hospital"
 	@echo "make check     lint and type check only"
@@ -30,6 +31,9 @@ run: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	@$(PY) -m tests.environment $(ARGS)
+
+bench: $(VENV)/.installed-dev
+	@$(PY) -m benchmarks.guard $(ARGS)
 
 test-flower: $(FLOWER)/.installed
 	@FLWR_TELEMETRY_ENABLED=0 $(FLOWER)/bin/python -m pytest --confcutdir=tests/flower \

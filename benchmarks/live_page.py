@@ -22,11 +22,11 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 import typer
@@ -94,6 +94,15 @@ class Sample:
     rounds: int
 
 
+class Timed(Protocol):
+    """Something that was read at a moment, in seconds since the start."""
+
+    @property
+    def at(self) -> float:
+        """The moment."""
+        ...
+
+
 @dataclass(frozen=True)
 class Growth:
     """A line through samples: its value at the begin, and what it adds over the whole time; MiB, or a count."""
@@ -102,7 +111,7 @@ class Growth:
     grows: float
 
     @classmethod
-    def of(cls, samples: list[Sample], name: str, *, after: float = SETTLING) -> "Growth":
+    def of(cls, samples: Sequence[Timed], name: str, *, after: float = SETTLING) -> "Growth":
         """Fit it to the samples after the first of them, a fifth or another share."""
         kept = samples[int(after * len(samples)) :]
         at = np.array([one.at for one in kept])

@@ -5,6 +5,7 @@ had resident. *Proportional* is Pss of ``smaps_rollup``: a shared page counts on
 not dumpable, so that only root reads theirs.
 """
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,12 @@ def memory(pid: int) -> Memory:
 def resident(pid: int) -> float:
     """Return the resident memory of a process in MiB."""
     return _fields(PROC / str(pid) / "status").get("VmRSS", 0.0)
+
+
+def processor_s(pid: int) -> float:
+    """Return the processor seconds that a process has used, its ended children's not among them."""
+    ticks = (PROC / str(pid) / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[11:13]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 def names(roots: Iterable[int]) -> dict[int, str]:

@@ -104,15 +104,20 @@ def measure(rival: Rival, answer: Path) -> Answer:
     return found
 
 
+def blind(size: list[str]) -> Rival:
+    """Return the project's own way; `size` are the options of nodes and parameters."""
+    return Rival(
+        "blind",
+        "the cloud reads neither an update nor the sum; fewer than the threshold open nothing; the sum is proved",
+        [sys.executable, "-m", "federated", "bench", *size, "--mode", "blind"],
+    )
+
+
 def contestants(size: list[str], given: list[str], *, flower: str, tenseal: str) -> list[Rival]:
     """Return all rivals, blind first; `flower` and `tenseal` are the Pythons of their environments."""
     ckks = [tenseal, "-m", "benchmarks.rivals.tenseal_ckks", *given, "--moduli"]
     return [
-        Rival(
-            "blind",
-            "the cloud reads neither an update nor the sum; fewer than the threshold open nothing; the sum is proved",
-            [sys.executable, "-m", "federated", "bench", *size, "--mode", "blind"],
-        ),
+        blind(size),
         Rival(
             "SecAgg+ (Flower)",
             "the server reads the sum; a mask's seed has 32 bits, so that a single update's can be searched for",

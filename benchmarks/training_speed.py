@@ -43,19 +43,8 @@ def bare(architecture: str, study: Study, *, jit: bool) -> Any:
     return network
 
 
-def main(
-    architecture: Annotated[str, typer.Option(help="Name in the registry, without a trunk.")] = "groupnorm-small",
-    study_name: Annotated[str, typer.Option("--study")] = "leukemia",
-    samples: Annotated[int, typer.Option(min=1, help="Epochs of each kind.")] = 5,
-    images: Annotated[int, typer.Option(min=BATCH, help="Pictures an epoch.")] = IMAGES,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
-) -> None:
-    """Measure, print and fail below the bar."""
-    study = STUDIES[study_name]
-    if architectures.find(architecture).trunk:
-        raise typer.BadParameter(
-            "a network on a trunk is fed with kept maps; a bare fit would not be", param_hint="--architecture"
-        )
+def measure(architecture: str, study: Study, *, images: int, samples: int) -> dict[str, list[float]]:
+    """Return images a second of each sample, by kind: bare, trainer, augmented."""
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (images, study.input_size, study.input_size, 3), np.uint8)
     labels = rng.integers(0, len(study.classes), images)
@@ -77,6 +66,23 @@ def main(
             kinds[name]()
             if sample:
                 rates[name].append(images / (time.perf_counter() - begun))
+    return rates
+
+
+def main(
+    architecture: Annotated[str, typer.Option(help="Name in the registry, without a trunk.")] = "groupnorm-small",
+    study_name: Annotated[str, typer.Option("--study")] = "leukemia",
+    samples: Annotated[int, typer.Option(min=1, help="Epochs of each kind.")] = 5,
+    images: Annotated[int, typer.Option(min=BATCH, help="Pictures an epoch.")] = IMAGES,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+) -> None:
+    """Measure, print and fail below the bar."""
+    study = STUDIES[study_name]
+    if architectures.find(architecture).trunk:
+        raise typer.BadParameter(
+            "a network on a trunk is fed with kept maps; a bare fit would not be", param_hint="--architecture"
+        )
+    rates = measure(architecture, study, images=images, samples=samples)
     figures = {name: statistics.median(values) for name, values in rates.items()}
     ratios = {name: figures[name] / figures["bare"] for name in ("trainer", "augmented")}
     print(
