@@ -60,6 +60,7 @@ from db.models import Case, CaseImage, CaseStatus
 from tests.browser.harness import set_up
 
 BAR_S, GROWTH_BAR = 1.0, 0.05
+LOCAL_EPOCHS = 5
 MIX = ("upload", "list", "result", "worklist", "picture", "messages", "list", "times", "result", "worklist")
 DOCTORS = ("demo-doctor", "demo-doctor-east", "demo-doctor-south", "demo-doctor-west")
 CELLS, THREADS, EVERY_S = 40, 64, 5.0
@@ -212,7 +213,7 @@ def losses(app: App, clinic: Clinic) -> tuple[int, int]:
 @contextmanager
 def training(settings: Settings, app: App) -> Iterator[None]:
     """Let the worker train within the block; raises RuntimeError if the first round does not end in time."""
-    order(settings)
+    order(settings, local_epochs=LOCAL_EPOCHS)
     worker_process.ensure_running(settings)
     try:
         until = time.monotonic() + FIRST_ROUND_S
