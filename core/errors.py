@@ -381,4 +381,4 @@ class ClockWrong(HemaSealError):
 
     code = "APP-CLOCK"
     text = "This computer's clock is wrong, or the certificate of the program has ended, so nothing was changed."
-    remedy = "Ask your administrator to set the clock right, and to look when the certificate of the program ends."
+    remedy = "Ask your administrator to set the clock right; the set-up renews a certificate that has ended."

@@ -17,7 +17,8 @@ from core.errors import EnclaveUnavailable, InvalidInput
 from core.services import audit
 from core.services.app import APP_PARTY, Actor, App, load_master_key
 from core.services.authorise import Action, Relation, authorise
-from core.services.authority import AUTHORITY, CERTIFICATE_DAYS, authority_office, note_certificate
+from core.services.authority import AUTHORITY, CERTIFICATE_DAYS, authority_office
+from core.services.renewal import prepare_renewal
 from core.services.rewrapping import Hands
 from core.services.rewrapping_kinds import renew_all
 from core.services.rollover import Outcome, Progress, Rollover, begin, lock, parties_here
@@ -26,7 +27,7 @@ from db.engine import read_scope, session_scope
 from db.models import CertificateRecord
 from security.authority import RevocationReason
 from security.keys import KeyStore
-from security.rollover import prepare, take_over
+from security.rollover import take_over
 
 __all__ = ["SOON", "Outcome", "PartyKeys", "Progress", "ending", "exchange", "finish", "parties", "renew", "unfinished"]
 
@@ -204,9 +205,7 @@ def _finish(app: App, tell: Callable[[Progress], None]) -> Outcome:
 def _renew(app: App, actor: Actor, name: str) -> None:
     store = KeyStore(app.settings.keys_dir, name, load_master_key(app.settings))
     with session_scope(app.engine) as session, authority_office(app.settings, app.clock) as office:
-        now = app.clock.now()
-        for certificate in prepare(store, office.certificates, now=now, days=CERTIFICATE_DAYS, new_keys=False):
-            note_certificate(session, certificate)
+        prepare_renewal(session, office, store, days=CERTIFICATE_DAYS)
         audit.append(app, session, actor, "certificate.renew", object_id=name)
     take_over(store)
 

@@ -28,7 +28,7 @@ from core.services.model_store import (
     seal_for_enclaves,
     verified_lineage,
 )
-from core.services.promotions import read_promotion, sign_promotion
+from core.services.promotions import answers, read_promotion, sign_promotion
 from core.studies import STUDIES, STUDIES_BY_CODE
 from db.blobs import delete_blob, get_blob, put_blob
 from db.engine import read_scope, session_scope
@@ -66,6 +66,7 @@ class ModelView:
         weights_sha256: hash of its weights.
         verified: whether its signed lineage holds back to its first weights.
         problem: why it does not.
+        answers: whether it is in service and the authority's statement of it holds.
         mode: how it was aggregated, from the lineage.
         members: whose updates are in it, from the lineage.
         metrics: global validation figures, from the lineage.
@@ -83,6 +84,7 @@ class ModelView:
     weights_sha256: str
     verified: bool
     problem: str = ""
+    answers: bool = False
     mode: str = ""
     members: tuple[str, ...] = ()
     metrics: dict[str, float] = field(default_factory=dict)
@@ -119,7 +121,7 @@ def model(app: App, actor: Actor, checkpoint_id: str) -> ModelView:
 
 
 def promote(app: App, actor: Actor, checkpoint_id: str) -> None:
-    """Put a candidate into service; the model before it retires.
+    """Put a candidate into service; the model before it retires. One whose promotion holds no more is promoted again.
 
     Raises:
         NotAuthorised: only the authority promotes.
@@ -173,7 +175,7 @@ def _put_into_service(
     app: App, session: Session, row: Checkpoint, *, replaced: CheckpointStatus = CheckpointStatus.RETIRED
 ) -> None:
     """Verify a model, seal it anew for today's enclaves, exchange it with the one in service."""
-    if row.status is CheckpointStatus.IN_SERVICE:
+    if answers(app, session, row):
         raise InvalidInput("this model is in service already")
     lineage = verified_lineage(app, session, row)[0]
     old_blob = row.serving_blob_id or ""
@@ -258,6 +260,7 @@ def _view(app: App, session: Session, row: Checkpoint) -> ModelView:
         **{
             **vars(view),
             "verified": True,
+            "answers": answers(app, session, row),
             "mode": own.mode,
             "members": own.members,
             "metrics": own.metrics,

@@ -15,6 +15,7 @@ from core.errors import CheckpointRefused
 from core.learning.orders import AUTHORITY
 from core.services.app import App
 from db.models import Checkpoint
+from db.models.federation import CheckpointStatus
 from security.certificates import Trust
 from security.context import Context, Purpose
 from security.errors import SecurityError
@@ -76,6 +77,17 @@ def read_promotion(app: App, session: Session, row: Checkpoint) -> Promotion:
     if promotion.number > highest:
         app.store.write(_file_name(row.study_code), str(promotion.number).encode())
     return promotion
+
+
+def answers(app: App, session: Session, row: Checkpoint) -> bool:
+    """Whether a model is in service and the authority's statement of it holds."""
+    if row.status is not CheckpointStatus.IN_SERVICE:
+        return False
+    try:
+        read_promotion(app, session, row)
+    except CheckpointRefused:
+        return False
+    return True
 
 
 def _read(app: App, session: Session, row: Checkpoint) -> Promotion:

@@ -1,8 +1,8 @@
 """Set-up: bring an installation, whatever its state, to one that starts. Safe to repeat and to run twice at once.
 
-Order: master key, database schema, authority, members' keys, revocation list, audit log, vault, approval of the
-enclaves' program (in demo mode; elsewhere that is the authority's act), then (in demo mode) accounts and the rest of
-`core.services.demo`. A step that was done is left alone.
+Order: master key, database schema, authority, members' keys, certificates that have ended, revocation list, audit log,
+vault, approval of the enclaves' program (in demo mode; elsewhere that is the authority's act), then (in demo mode)
+accounts and the rest of `core.services.demo`. A step that was done is left alone.
 """
 
 import secrets
@@ -28,6 +28,7 @@ from core.services.context import Profile
 from core.services.erasure import resume
 from core.services.members import PARTS
 from core.services.rekey import resume as resume_exchange
+from core.services.renewal import renew_ended, seal_for_renewed
 from core.services.rollover import lock
 from core.services.rollover_plan import Plan
 from core.services.vault_intake import take_in
@@ -78,11 +79,15 @@ def run(
         _unfinished(settings, clock, say)
         try:
             _keys(settings, clock, say, certificate_days)
+            renewed = renew_ended(settings, clock=clock, days=certificate_days)
         except SecurityError as error:
             raise SettingsError(str(error)) from error
         app = App.start(settings, clock=clock)
         try:
             _log(app)
+            if renewed:
+                seal_for_renewed(app, renewed)
+                say(f"Certificates that had ended, renewed: {', '.join(renewed)}")
             if taken := take_in(app):
                 say(f"Taken into the vault: what is stored of {taken} patients, each under a key of their own")
             if finished := resume(app):

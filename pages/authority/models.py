@@ -71,9 +71,16 @@ def detail(view: ModelView, serving: ModelView | None) -> None:
     )
     compare(view, serving, key="model_figures")
     card(view)
-    if view.status is CheckpointStatus.IN_SERVICE:
+    if view.answers:
         st.caption("This model answers now.")
-    elif st.button("Put into service …", type="primary", key="model_promote", icon=":material/rocket_launch:"):
+        return
+    if view.status is CheckpointStatus.IN_SERVICE:
+        st.warning(
+            "It is in service, but what you signed of it holds no more: your certificate has ended since, or an older "
+            "database was put back. Pictures wait until you put it into service again.",
+            icon=":material/hourglass_empty:",
+        )
+    if st.button("Put into service …", type="primary", key="model_promote", icon=":material/rocket_launch:"):
         confirm_promotion(view, serving)
 
 

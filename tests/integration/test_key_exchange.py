@@ -9,11 +9,12 @@ import pytest
 from sqlmodel import col, select
 
 from core.clock import FixedClock
+from core.diagnosis.measurement import measure
 from core.diagnosis.wire import image_context, result_context
-from core.errors import CheckpointRefused, InvalidInput, MemberRefused, NotAuthorised, StorageFailed
+from core.errors import CheckpointRefused, ClockWrong, InvalidInput, MemberRefused, NotAuthorised, StorageFailed
 from core.imaging.archive import open_dataset
 from core.imaging.decode import encode_png
-from core.services import key_ceremony, members, node, rewrapping_kinds
+from core.services import approvals, key_ceremony, members, models, node, rewrapping_kinds, setup
 from core.services.app import Actor, App
 from core.services.audit import list_entries
 from core.services.authority import authority_office
@@ -235,6 +236,42 @@ def test_an_ended_certificate_speaks_for_what_was_stored_only_and_a_revoked_one_
         office.revoke(session, yearly.trust(session), serial, LOST)
     with pytest.raises(SealBroken):
         open_sealed(sealed, recipient=enclave, trust=yearly.trust().for_stored(), context=context, sender="app", at=at)
+
+
+@ON_SQLITE
+def test_certificates_that_have_ended_are_renewed_by_the_set_up(  # noqa: PLR0917
+    yearly: App,
+    clock: FixedClock,
+    patient: Actor,
+    doctor: Actor,
+    authority: Actor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    estate = build(yearly, clock, patient=patient, doctor=doctor, authority=authority)
+    keys = {name: identity_of(yearly, name).sealing_key.fingerprint for name in everybody(yearly, authority)}
+    clock.advance(timedelta(days=400))
+    with pytest.raises(ClockWrong):  # so the page cannot: it would be written into the log
+        renew(yearly, authority, ["app"])
+    said: list[str] = []
+    setup.run(yearly.settings, clock=clock, say=said.append, demo_contents=False, rounds=4)
+    assert [line for line in said if "renewed" in line] == [f"Certificates that had ended, renewed: {', '.join(keys)}"]
+    again = App.start(yearly.settings, clock=clock)
+    assert {name: identity_of(again, name).sealing_key.fingerprint for name in keys} == keys
+    assert all(not view.is_soon for view in parties(again, authority))
+    logged = list_entries(again, authority, action="certificate.renew")
+    assert {entry.object_id for entry in logged[: len(keys)]} == set(keys)
+    # what the authority said with a certificate that has ended it says again
+    approvals.approve(again, authority, measure().sha256)
+    served = next(view for view in models.list_models(again, authority) if view.run_id == estate.served_run)
+    assert not served.answers
+    monkeypatch.setattr("pages._ui.state.app", lambda: again)
+    assert "Pictures wait" in words(
+        draw(again, "authority/models", "demo-authority", **{f"model_chosen_{LEUKEMIA.code}": served.id})
+    )
+    models.promote(again, authority, served.id)
+    assert models.model(again, authority, served.id).answers
+    check_all_opens(again, estate, doctor=doctor, authority=authority)
+    again.engine.dispose()
 
 
 def page(app: App):  # type: ignore[no-untyped-def]  # noqa: ANN201
