@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -265,9 +266,8 @@ def test_certificates_that_have_ended_are_renewed_by_the_set_up(  # noqa: PLR091
     served = next(view for view in models.list_models(again, authority) if view.run_id == estate.served_run)
     assert not served.answers
     monkeypatch.setattr("pages._ui.state.app", lambda: again)
-    assert "Pictures wait" in words(
-        draw(again, "authority/models", "demo-authority", **{f"model_chosen_{LEUKEMIA.code}": served.id})
-    )
+    chosen: dict[str, Any] = {f"model_chosen_{LEUKEMIA.code}": served.id}
+    assert "Pictures wait" in words(draw(again, "authority/models", "demo-authority", **chosen))
     models.promote(again, authority, served.id)
     assert models.model(again, authority, served.id).answers
     check_all_opens(again, estate, doctor=doctor, authority=authority)
