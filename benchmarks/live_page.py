@@ -8,7 +8,7 @@ again every two seconds. It is watched from the moment at which its charts hold 
 (`pages._ui.run_charts.NEWEST`): before that a page that shows more holds more.
 
 Definitions. *Server* is the resident memory of the application's process. *Heap* is what the tab's JavaScript holds
-after a garbage collection, *nodes* the elements that it holds, *tab* the resident memory of its process. Each is
+after a garbage collection, *committed* what its engine has taken from the system for that, *nodes* the elements that it holds, *tab* the resident memory of its process. Each is
 sampled every ten seconds. *Growth* is the slope of a least-squares line through the samples after the first fifth,
 times its length in time; the run grows meanwhile, so finished rounds stand beside it, and *late* is the growth over the
 second half of the samples alone. *Vanished* counts plots, tables,
@@ -90,6 +90,7 @@ class Sample:
     server: float
     tab: float
     heap: float
+    committed: float
     nodes: int
     rounds: int
 
@@ -177,6 +178,7 @@ def sample(app: App, server: Server, browser: CDPSession, tab: CDPSession, began
         server=round(resident(server.process.pid), 2),
         tab=round(max(map(resident, drawn)), 2),
         heap=round(counted["JSHeapUsedSize"] / MB, 2),
+        committed=round(counted["JSHeapTotalSize"] / MB, 2),
         nodes=int(counted["Nodes"]),
         rounds=rounds_done(app),
     )
@@ -212,7 +214,7 @@ def main(
     """Watch and print a table."""
     with tempfile.TemporaryDirectory(prefix="hemaseal-live-", ignore_cleanup_errors=True) as name:
         samples, flicker = watch(Path(name), minutes, full_s, local_epochs)
-    names = ("server", "tab", "heap", "nodes", "rounds")
+    names = ("server", "tab", "heap", "committed", "nodes", "rounds")
     fitted = {name: Growth.of(samples, name) for name in names}
     late = {name: Growth.of(samples, name, after=0.5) for name in names}
     out.write_text(
@@ -231,7 +233,7 @@ def main(
     )
     print(f"{minutes:g} minutes, {len(samples)} samples, {samples[-1].rounds} rounds, {flicker['updates']} updates")
     for name, one in fitted.items():
-        print(f"{name:8} {one.begin:10.2f} at first, grows by {one.grows:+.2f}, late {late[name].grows:+.2f}")
+        print(f"{name:9} {one.begin:10.2f} at first, grows by {one.grows:+.2f}, late {late[name].grows:+.2f}")
     print(f"vanished {len(flicker['vanished'])}, replaced {flicker['replaced']}, faded {flicker['faded']}")
     print(f"scroll position moved by at most {flicker['moved']:.0f} pixels")
 
