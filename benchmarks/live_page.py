@@ -12,9 +12,9 @@ after a garbage collection, *committed* what its engine has taken from the syste
 holds, *tab* the resident memory of its process. Each is sampled every ten seconds. *Growth* is the slope of a
 least-squares line through the samples after the first fifth, times its length in time; the run grows meanwhile, so
 finished rounds stand beside it, and *late* is the growth over the second half of the samples alone. *Vanished* counts
-plots, tables, figures, headings, bars and fields that left the page in an update that put nothing of their kind in their
-place, before the browser drew; *replaced* those for which another came, *faded* those that the browser drew less than
-fully opaque because their script was running. *Moved* is the largest change of the scroll position, in pixels.
+plots, tables, figures, headings, bars and fields that left the page in an update that put nothing of their kind there
+before the browser drew; *replaced* those for which another came, *faded* those that the browser drew less than fully
+opaque because their script was running. *Moved* is the largest change of the scroll position, in pixels.
 """
 
 import json
