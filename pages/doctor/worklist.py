@@ -141,7 +141,9 @@ def page() -> None:
 
 
 shell.title(
-    "Worklist", "Positive answers first, then uncertain ones; among equals the higher probability, then the older."
+    "Worklist",
+    "Readings that differ first, then positive answers, then uncertain ones; among equals the higher probability, then "
+    "the older.",
 )
 try:
     page()
