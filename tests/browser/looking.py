@@ -124,18 +124,22 @@ def problems(page: Page, *, rules: Sequence[str] = (), excused: Sequence[Excused
 def look(page: Page, name: str, *, windows: Mapping[str, ViewportSize] = WINDOWS) -> list[str]:
     """Judge the page in each window, light and dark, and keep a picture of each; return what is wrong, with where."""
     ARTIFACTS.mkdir(exist_ok=True)
-    before, found = page.viewport_size, []
-    for window, size in windows.items():
+    before, found, drawn = page.viewport_size, [], SCHEMES[0]
+    for number, (window, size) in enumerate(windows.items()):
         page.set_viewport_size(size)
         page.evaluate(_AT_REST)
         tall = page.locator('[data-testid="stMain"]').evaluate("main => main.scrollHeight")
         height = max(size["height"], min(int(tall), TALLEST))
         page.set_viewport_size({"width": size["width"], "height": height})
-        for scheme in SCHEMES:
-            _draw_in(page, scheme)
+        page.evaluate(_AT_REST)
+        for scheme in SCHEMES[:: -1 if number % 2 else 1]:  # what is drawn already comes first
+            if scheme != drawn:
+                _draw_in(page, scheme)
+            drawn = scheme
             rules = () if scheme == SCHEMES[0] else ("color-contrast",)  # nothing else depends on colours
             found += [f"{name}, {window}, {scheme}: {line}" for line in problems(page, rules=rules)]
             page.screenshot(path=ARTIFACTS / f"page-{name}-{window}-{scheme}.png")
+    if drawn != SCHEMES[0]:
         _draw_in(page, SCHEMES[0])
     if before is not None:
         page.set_viewport_size(before)
