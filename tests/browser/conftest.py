@@ -26,9 +26,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A real Chromium; skips with one line where there is none."""
+    """A real Chromium; skips with one line where there is none.
+
+    One for each module: while it runs, Playwright holds the thread's event loop, and other tests need theirs.
+    """
     path = chromium()
     if path is None:
         pytest.skip("no Chromium found (set CHROMIUM to its path): tests/browser is left out")
