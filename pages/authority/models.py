@@ -28,7 +28,7 @@ def overview(views: list[ModelView]) -> None:
             "Made": times.show_time(view.created_at),
             "AUC": view.metrics.get("auc"),
             "Accuracy": view.metrics.get("accuracy"),
-            "Lineage": f"✓ verified, {view.steps} links" if view.verified else "✕ does not hold",
+            "Lineage": f"✓ verified, {_links(view)}" if view.verified else "✕ does not hold",
             "Hospitals": len(view.members),
             "Mode": view.mode,
             "Last in service": times.show_time(view.promoted_at),
@@ -65,7 +65,7 @@ def detail(view: ModelView, serving: ModelView | None) -> None:
             ("Aggregation", view.mode),
             ("Updates of", members),
             ("Differential privacy", privacy_spend.describe(view.privacy)),
-            ("Lineage", f"signed at each of {view.steps} links back to the first weights; verified just now"),
+            ("Lineage", f"signed at every link back to the first weights ({_links(view)}); verified just now"),
             ("SHA-256 of the weights", f"`{view.weights_sha256}`"),
         ]
     )
@@ -117,6 +117,10 @@ def compare(view: ModelView, serving: ModelView | None, *, key: str) -> None:
         "with the lineage. Two models of different runs were measured on different patients if their hospitals or "
         "data sets differ."
     )
+
+
+def _links(view: ModelView) -> str:
+    return "1 link" if view.steps == 1 else f"{view.steps} links"
 
 
 def _title(view: ModelView) -> str:
