@@ -7,9 +7,11 @@ and learner, synthetic images). A real Chromium shows it, scrolled to the middle
 again every two seconds. It is watched from the moment at which its charts hold as many rounds as they draw
 (`pages._ui.run_charts.NEWEST`): before that a page that shows more holds more.
 
-Definitions. *Server* is the resident memory of the application's process. *Heap* is what the tab's JavaScript holds
-after a garbage collection, *committed* what its engine has taken from the system for that, *nodes* the elements that it
-holds, *tab* the resident memory of its process. Each is sampled every ten seconds. *Growth* is the slope of a
+Definitions. *Server* is the resident memory of the application's process. *Heap* is what the tab's JavaScript holds,
+*committed* what its engine has taken from the system for that, *nodes* the elements that it holds, *tab* the resident
+memory of its process: all read once the browser was told that memory is short (DevTools'
+`Memory.simulatePressureNotification`, critical), as on a computer of 4 GB, and the garbage was collected. *Unasked* is
+the tab's resident memory just before that. Each is sampled every ten seconds. *Growth* is the slope of a
 least-squares line through the samples after the first fifth, times its length in time; the run grows meanwhile, so
 finished rounds stand beside it, and *late* is the growth over the second half of the samples alone. *Vanished* counts
 plots, tables, figures, headings, bars and fields that left the page in an update that put nothing of their kind there
@@ -88,6 +90,7 @@ class Sample:
 
     at: float
     server: float
+    unasked: float
     tab: float
     heap: float
     committed: float
@@ -169,19 +172,27 @@ def rounds_done(app: App) -> int:
 
 def sample(app: App, server: Server, browser: CDPSession, tab: CDPSession, began: float) -> Sample:
     """Read everything once."""
+    unasked = _largest_tab(browser)
+    tab.send("Memory.simulatePressureNotification", {"level": "critical"})
     tab.send("HeapProfiler.collectGarbage")
     counted = {one["name"]: one["value"] for one in tab.send("Performance.getMetrics")["metrics"]}
-    drawn = [one["id"] for one in browser.send("SystemInfo.getProcessInfo")["processInfo"] if one["type"] == "renderer"]
     assert server.process is not None  # noqa: S101  (it was started)
     return Sample(
         at=round(time.monotonic() - began, 1),
         server=round(resident(server.process.pid), 2),
-        tab=round(max(map(resident, drawn)), 2),
+        unasked=unasked,
+        tab=_largest_tab(browser),
         heap=round(counted["JSHeapUsedSize"] / MB, 2),
         committed=round(counted["JSHeapTotalSize"] / MB, 2),
         nodes=int(counted["Nodes"]),
         rounds=rounds_done(app),
     )
+
+
+def _largest_tab(browser: CDPSession) -> float:
+    """Return the resident memory of the tab's process, the largest of those that draw pages, in MiB."""
+    processes = browser.send("SystemInfo.getProcessInfo")["processInfo"]
+    return round(max(resident(one["id"]) for one in processes if one["type"] == "renderer"), 2)
 
 
 def watch(folder: Path, minutes: float, full_s: float, local_epochs: int) -> tuple[list[Sample], dict[str, Any]]:
@@ -214,7 +225,7 @@ def main(
     """Watch and print a table."""
     with tempfile.TemporaryDirectory(prefix="hemaseal-live-", ignore_cleanup_errors=True) as name:
         samples, flicker = watch(Path(name), minutes, full_s, local_epochs)
-    names = ("server", "tab", "heap", "committed", "nodes", "rounds")
+    names = ("server", "unasked", "tab", "heap", "committed", "nodes", "rounds")
     fitted = {name: Growth.of(samples, name) for name in names}
     late = {name: Growth.of(samples, name, after=0.5) for name in names}
     out.write_text(
