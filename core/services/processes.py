@@ -1,4 +1,4 @@
-"""Starting processes apart from the app's: what they get to know, and how they outlive it."""
+"""Starting processes apart from the app's: what they get to know, how they outlive it and give way to it."""
 
 import os
 import subprocess
@@ -11,11 +11,17 @@ from core.settings import ROOT, Settings
 
 _PASSED_ON = ("PATH", "HOME", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "SYSTEMROOT", "OMP_NUM_THREADS", "KERAS_BACKEND")
 
+NICENESS = 10
+"""A tenth of the processor while app and enclaves want it, all of it otherwise."""
+
 
 def start(settings: Settings, words: Sequence[str], *, log: Path) -> None:
-    """Start ``python -m`` with these words in a session of its own; what it says is added to `log`. Does not wait."""
+    """Start ``python -m`` with these words in a session of its own; what it says is added to `log`. Does not wait.
+
+    It gives way to whoever wants the processor (`NICENESS`).
+    """
     with log.open("ab") as out:
-        subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", *words],
             cwd=ROOT,
             env=environment(settings),
@@ -24,6 +30,14 @@ def start(settings: Settings, words: Sequence[str], *, log: Path) -> None:
             stderr=out,
             start_new_session=True,
         )
+    _give_way(process.pid)
+
+
+def _give_way(pid: int) -> None:
+    """Lower a process's priority, and its session's where Linux shares out the processor by session (sched(7))."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
+        Path(f"/proc/{pid}/autogroup").write_text(str(NICENESS), encoding="ascii")
 
 
 def environment(settings: Settings) -> dict[str, str]:
