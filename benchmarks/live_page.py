@@ -7,11 +7,11 @@ and learner, synthetic images). A real Chromium shows it, scrolled to the middle
 again every two seconds. It is watched from the moment at which its charts hold as many rounds as they draw
 (`pages._ui.run_charts.NEWEST`): before that a page that shows more holds more.
 
-Definitions. *Server* is the resident memory of the application's process. *Heap* is what the tab's JavaScript holds,
-*committed* what its engine has taken from the system for that, *nodes* the elements that it holds, *tab* the resident
-memory of its process: all read once the browser was told that memory is short (DevTools'
-`Memory.simulatePressureNotification`, critical), as on a computer of 4 GB, and the garbage was collected. *Unasked* is
-the tab's resident memory just before that. Each is sampled every ten seconds. *Growth* is the slope of a
+Definitions. *Server* is the resident memory of the application's process. *Heap* is what the tab's JavaScript holds
+after a garbage collection, *nodes* the elements that it holds. *Held* is what all of the tab's allocators hold then, by
+Chromium's own account (memory-infra): JavaScript, the page's own objects, buffers, and whatever else was allocated.
+*Tab* is the resident memory of its process, with pages in it of heaps that Chromium took long ago and uses now and
+then. Each is sampled every thirty seconds. *Growth* is the slope of a
 least-squares line through the samples after the first fifth, times its length in time; the run grows meanwhile, so
 finished rounds stand beside it, and *late* is the growth over the second half of the samples alone. *Vanished* counts
 plots, tables, figures, headings, bars and fields that left the page in an update that put nothing of their kind there
@@ -32,10 +32,11 @@ from typing import Annotated, Any, Protocol
 
 import numpy as np
 import typer
-from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 from sqlmodel import select
 
 from benchmarks.processes import resident
+from benchmarks.tab_memory import TabMemory
 from core.learning.orders import MAX_ROUNDS
 from core.services import worker_process
 from core.services.app import App
@@ -47,9 +48,8 @@ from db.engine import read_scope
 from db.models import Dataset, Run, User
 from tests.browser.harness import FLAGS, WATCH_RUNS, Server, chromium, set_up, sign_in
 
-EVERY_S = 10.0
+EVERY_S = 30.0
 SETTLING = 0.2
-MB = 2**20
 _MAIN = '[data-testid="stMain"]'
 _WATCH = """
 (() => {
@@ -90,10 +90,9 @@ class Sample:
 
     at: float
     server: float
-    unasked: float
     tab: float
+    held: float
     heap: float
-    committed: float
     nodes: int
     rounds: int
 
@@ -170,29 +169,19 @@ def rounds_done(app: App) -> int:
         return session.exec(select(Run.rounds_done)).one()
 
 
-def sample(app: App, server: Server, browser: CDPSession, tab: CDPSession, began: float) -> Sample:
+def sample(app: App, server: Server, tab: TabMemory, began: float) -> Sample:
     """Read everything once."""
-    unasked = _largest_tab(browser)
-    tab.send("Memory.simulatePressureNotification", {"level": "critical"})
-    tab.send("HeapProfiler.collectGarbage")
-    counted = {one["name"]: one["value"] for one in tab.send("Performance.getMetrics")["metrics"]}
     assert server.process is not None  # noqa: S101  (it was started)
+    heap, nodes = tab.heap_and_nodes()
     return Sample(
         at=round(time.monotonic() - began, 1),
         server=round(resident(server.process.pid), 2),
-        unasked=unasked,
-        tab=_largest_tab(browser),
-        heap=round(counted["JSHeapUsedSize"] / MB, 2),
-        committed=round(counted["JSHeapTotalSize"] / MB, 2),
-        nodes=int(counted["Nodes"]),
+        tab=round(resident(tab.pid()), 2),
+        held=round(heap + tab.besides(), 2),
+        heap=heap,
+        nodes=nodes,
         rounds=rounds_done(app),
     )
-
-
-def _largest_tab(browser: CDPSession) -> float:
-    """Return the resident memory of the tab's process, the largest of those that draw pages, in MiB."""
-    processes = browser.send("SystemInfo.getProcessInfo")["processInfo"]
-    return round(max(resident(one["id"]) for one in processes if one["type"] == "renderer"), 2)
 
 
 def watch(folder: Path, minutes: float, full_s: float, local_epochs: int) -> tuple[list[Sample], dict[str, Any]]:
@@ -203,12 +192,11 @@ def watch(folder: Path, minutes: float, full_s: float, local_epochs: int) -> tup
         page.locator(_MAIN).evaluate("main => main.scrollTo(0, main.scrollHeight / 2)")
         page.wait_for_timeout(3000)
         page.evaluate(_WATCH)
-        whole, tab = browser.new_browser_cdp_session(), page.context.new_cdp_session(page)
-        tab.send("Performance.enable")
+        tab = TabMemory(browser, page)
         began = time.monotonic()
         samples = []
         while time.monotonic() - began < 60 * minutes:
-            samples.append(sample(app, server, whole, tab, began))
+            samples.append(sample(app, server, tab, began))
             print(samples[-1], "vanished", page.evaluate("window.__flicker.vanished.length"), flush=True)
             page.wait_for_timeout(EVERY_S * 1000)
         flicker = page.evaluate("window.__flicker")
@@ -225,7 +213,7 @@ def main(
     """Watch and print a table."""
     with tempfile.TemporaryDirectory(prefix="hemaseal-live-", ignore_cleanup_errors=True) as name:
         samples, flicker = watch(Path(name), minutes, full_s, local_epochs)
-    names = ("server", "unasked", "tab", "heap", "committed", "nodes", "rounds")
+    names = ("server", "tab", "held", "heap", "nodes", "rounds")
     fitted = {name: Growth.of(samples, name) for name in names}
     late = {name: Growth.of(samples, name, after=0.5) for name in names}
     out.write_text(
