@@ -15,7 +15,7 @@ _HELD = {
     "partition_alloc/allocated_objects": "effective_size",
     "malloc": "allocated_objects_size",
 }
-"""Of each of a tab's allocators, the figure that says what it holds: the page's objects, buffers, the rest but JavaScript."""
+"""Of each of a tab's allocators but that of JavaScript, the figure that says what it holds."""
 
 
 class TabMemory:
