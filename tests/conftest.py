@@ -165,11 +165,8 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
 def settings(installation: Installation, database_url: str, tmp_path: Path) -> Settings:
     """Settings of an installation of this test's own: its folder, its keys, its database with the demo accounts."""
     data_dir = tmp_path / "data"
-    shutil.copytree(installation.data_dir / "keys", data_dir / "keys")
-    shutil.copy(installation.data_dir / "master.key", data_dir / "master.key")
-    if database_url.startswith("sqlite"):
-        shutil.copyfile(installation.database, data_dir / "hemaseal.db")
-    else:
+    shutil.copytree(installation.data_dir, data_dir, dirs_exist_ok=True)
+    if not database_url.startswith("sqlite"):
         fill(f"sqlite:///{installation.database}", database_url)
     return Settings(data_dir=data_dir, database_url=database_url, master_key=None, mode=Mode.DEMO)
 

@@ -13,23 +13,39 @@ from core.services import audit
 from core.services.app import Actor, App
 from core.services.cloud_uploads import EDGES, change_beside_uploads, uploads_in_cloud
 from core.services.runs import AggregationMode, start_run
+from core.services.sessions import actor_of
+from core.settings import Mode, Settings
 from core.studies import LEUKEMIA
-from db.engine import session_scope
-from db.models import Checkpoint
+from db.engine import read_scope, session_scope
+from db.models import Checkpoint, Run, User
+from tests.conftest import Installation
 from tests.federation import SLUGS
 from tests.integration.page_support import draw, words
 from tests.integration.runs_support import give_data, queue_run, worker_for
 
 
-@pytest.fixture
-def run(app: App, authority: Actor, clock: FixedClock) -> str:
-    """A finished blind run of two rounds."""
+@pytest.fixture(scope="module")
+def installation(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """One in which a blind run of two rounds is finished."""
+    data_dir = shutil.copytree(installation.data_dir, tmp_path_factory.mktemp("finished") / "data")
+    settings = Settings(data_dir=data_dir, database_url="", master_key=None, mode=Mode.DEMO)
+    app = App.start(settings, clock=FixedClock())
+    with read_scope(app.engine) as session:
+        authority = actor_of(app, session.exec(select(User).where(User.username == "demo-authority")).one())
     datasets = give_data(app)
-    made = start_run(app, authority, study=LEUKEMIA.name, mode=AggregationMode.BLIND, rounds=2, dataset_ids=datasets)
-    worker = worker_for(app.settings, clock)
+    start_run(app, authority, study=LEUKEMIA.name, mode=AggregationMode.BLIND, rounds=2, dataset_ids=datasets)
+    worker = worker_for(settings, FixedClock())
     assert worker.run_one()
     worker.close()
-    return made
+    app.engine.dispose()
+    return Installation(data_dir, data_dir / "hemaseal.db")
+
+
+@pytest.fixture
+def run(app: App) -> str:
+    """The id of the finished run."""
+    with read_scope(app.engine) as session:
+        return session.exec(select(Run.id)).one()
 
 
 def test_uploads_are_those_of_the_last_round_and_spread_over_all_words(app: App, authority: Actor, run: str) -> None:
