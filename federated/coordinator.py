@@ -230,7 +230,7 @@ class Coordinator:
             for party, request in question.requests.items():
                 wanted = question.attached is None or party in question.attached
                 needed = certificates(party)
-                if shared is None or shared[0] is not request or shared[1:3] != (wanted, needed):
+                if shared is None or shared[:3] != (request, wanted, needed):
                     attachment = question.attachment if wanted else NO_ATTACHMENT
                     told = briefing.model_copy(update={"certificates": needed})
                     letter = pack(header, request, notary=self._notary, briefing=told, attachment=attachment)

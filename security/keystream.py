@@ -28,14 +28,16 @@ class Masked:
     """A vector, and the masks that shall be added to it and subtracted from it.
 
     Attributes:
-        words: uint32[D] or uint64[D]; is not changed.
+        words: uint32[D] or uint64[D]; is not changed, unless it is `out` as well.
         plus: seeds of 32 bytes.
         minus: seeds of 32 bytes.
+        out: where the masked vector is to be written, if anywhere; like `words`, and writable.
     """
 
     words: Words
     plus: Sequence[bytes] = ()
     minus: Sequence[bytes] = ()
+    out: Words | None = None
 
 
 def apply_masks(target: Words, *, plus: Sequence[bytes] = (), minus: Sequence[bytes] = ()) -> None:
@@ -50,19 +52,21 @@ def apply_masks(target: Words, *, plus: Sequence[bytes] = (), minus: Sequence[by
         ValueError: `target` is not such a vector or cannot be written, or a seed has not 32 bytes; nothing is changed.
     """
     _expect_writable(target)
-    for start, words in masked_blocks([Masked(target, plus, minus)]):
-        target[start : start + len(words)] = words
+    for _ in masked_blocks([Masked(target, plus, minus, out=target)]):
+        pass
 
 
 def masked_blocks(vectors: Sequence[Masked]) -> Iterator[tuple[int, Words]]:
     """Yield the vectors with their masks applied: the first block of each in turn, then the next block of each.
 
-    A block is the number of its first word, and its words. They may lie in a buffer that the next step overwrites.
+    A block is the number of its first word, and its words. They may lie in a buffer that the next step overwrites. So a
+    vector may be what comes `out` of one before it: while a block is in a core's own cache, all that it needs is done.
 
     Raises:
         ValueError: not vectors of words of one length and type, or a seed has not 32 bytes.
     """
-    shapes = {(vector.words.shape, vector.words.dtype) for vector in vectors}
+    arrays = [words for vector in vectors for words in (vector.words, vector.out) if words is not None]
+    shapes = {(words.shape, words.dtype) for words in arrays}
     if len(shapes) != 1:
         raise ValueError(f"vectors of one length and type expected, got {shapes}")
     like = vectors[0].words
@@ -70,14 +74,17 @@ def masked_blocks(vectors: Sequence[Masked]) -> Iterator[tuple[int, Words]]:
     streams = _Streams([seed for vector in vectors for seed in (*vector.plus, *vector.minus)], like.dtype, like.size)
     size = BLOCK_BYTES // like.dtype.itemsize
     buffer = np.empty(min(size, like.size), like.dtype)
+    operations = [[np.add] * len(vector.plus) + [np.subtract] * len(vector.minus) for vector in vectors]
     for start in range(0, like.size, size):
-        number = 0
-        for vector in vectors:
-            words = vector.words[start : start + size]
-            for operation, seeds in ((np.add, vector.plus), (np.subtract, vector.minus)):
-                for _ in seeds:
-                    words = operation(words, streams.next(number, words.size), out=buffer[: words.size])
-                    number += 1
+        part, number = slice(start, start + size), 0
+        for vector, signed in zip(vectors, operations, strict=True):
+            words = vector.words[part]
+            out = buffer[: words.size] if vector.out is None else vector.out[part]
+            for operation in signed:
+                words = operation(words, streams.next(number, words.size), out=out)
+                number += 1
+            if vector.out is not None and not signed:
+                out[:] = words
             yield start, words
 
 
@@ -110,16 +117,17 @@ class _Streams:
     def __init__(self, seeds: Sequence[bytes], dtype: "np.dtype[Any]", length: int) -> None:
         if any(len(seed) != SEED_BYTES for seed in seeds):
             raise ValueError(f"seeds of {SEED_BYTES} bytes expected")
-        self._ciphers = [Cipher(algorithms.AES(seed), modes.CTR(_FIRST_COUNTER)).encryptor() for seed in seeds]
-        self._dtype = dtype.newbyteorder("<")
-        room = min(length * dtype.itemsize, BLOCK_BYTES) + _AES_BLOCK - 1  # what update_into asks for
-        self._buffer = memoryview(bytearray(room))
+        ciphers = [Cipher(algorithms.AES(seed), modes.CTR(_FIRST_COUNTER)).encryptor() for seed in seeds]
+        self._write = [cipher.update_into for cipher in ciphers]
+        self._size = dtype.itemsize
+        room = min(length * self._size, BLOCK_BYTES)
+        self._buffer = bytearray(room + _AES_BLOCK - 1)  # what update_into asks for
+        self._words: Words = np.frombuffer(self._buffer, dtype.newbyteorder("<"), room // self._size)
 
     def next(self, number: int, count: int) -> Words:
         """Return the next words of the seed of this number; they lie in a buffer that the next call overwrites."""
-        used = count * self._dtype.itemsize
-        self._ciphers[number].update_into(_ZEROS[:used], self._buffer[: used + _AES_BLOCK - 1])
-        return np.frombuffer(self._buffer[:used], self._dtype)
+        self._write[number](_ZEROS[: count * self._size], self._buffer)
+        return self._words[:count]
 
 
 def _expect_words(words: Words) -> None:

@@ -216,12 +216,12 @@ class BlindMember:
         self.base_sha256 = base_sha256
         with self._notary.watch.measuring(Task.CRYPTOGRAPHY):
             plus, minus = self._pair_masks(self._dealers)
-            apply_masks(words, plus=[*plus, self._group_mask], minus=minus)
-            self.remaining = words
             own = own_mask_key(self._seed, self._study, self._party, self.header, self.label)
-            masked = np.empty(len(words), words.dtype)
-            for start, block in masked_blocks([Masked(words, plus=[own])]):
-                masked[start : start + len(block)] = block
+            masked = np.empty_like(words)
+            shared = Masked(words, plus=[*plus, self._group_mask], minus=minus, out=words)
+            for _ in masked_blocks([shared, Masked(words, plus=[own], out=masked)]):
+                pass
+            self.remaining = words
             attachment = Attachment.of(masked.data.cast("B"))
         self._upload_sha256 = attachment.sha256
         upload = Upload(sha256=attachment.sha256, words=len(words), base_sha256=base_sha256, privacy=privacy)

@@ -415,3 +415,12 @@ def test_a_step_in_the_midst_of_an_attempt_needs_no_order_and_one_out_of_the_blu
     letter = cloud.letter(step, blind.AgreeRequest(survivors={}))
     answer = unpack(stranger.answer(letter), notary=cloud.federation.notary(COORDINATOR))
     assert (answer.header.kind, answer.body["code"]) == (Kind.REFUSAL, "order")
+
+
+def test_a_request_that_is_the_same_for_all_is_signed_once(cloud: Cloud) -> None:
+    assert cloud.play() == "finished"
+    letters: dict[tuple[str, str], set[bytes]] = {}
+    for one in cloud.carried:
+        letters.setdefault((one.header.attempt, one.header.step), set()).add(one.letter)
+    several = {step for (_, step), different in letters.items() if len(different) > 1}
+    assert several == {Step.UPLOAD, Step.FIGURES_UPLOAD}  # everybody's shares are its own

@@ -193,6 +193,19 @@ def test_vectors_walked_block_by_block_are_what_masking_each_gives(
         np.testing.assert_array_equal(words, new)
 
 
+@both_word_sizes
+def test_a_vector_can_be_what_comes_out_of_the_one_before(dtype: np.dtype) -> None:
+    count = BLOCK_BYTES // dtype.itemsize + 3
+    words, first, second = vector(1, count, dtype), np.zeros(count, dtype), np.zeros(count, dtype)
+    before, added, taken = words.copy(), bytes(32), bytes(range(32))
+    chain = [Masked(words, out=first), Masked(first, [added], out=first), Masked(first, [], [taken], out=second)]
+    for _ in masked_blocks(chain):
+        pass
+    np.testing.assert_array_equal(words, before)
+    np.testing.assert_array_equal(first, words + stream(added, count, dtype))
+    np.testing.assert_array_equal(second, first - stream(taken, count, dtype))
+
+
 def test_words_that_lie_amid_other_bytes_are_walked_too() -> None:
     words = vector(1, 50_000, WORD_TYPES[0])
     amid = np.frombuffer(b"odd" + words.tobytes(), np.uint32, len(words), offset=3)
@@ -202,7 +215,8 @@ def test_words_that_lie_amid_other_bytes_are_walked_too() -> None:
 
 def test_vectors_of_several_lengths_or_types_are_not_walked_together() -> None:
     one, longer, wider = np.zeros(3, np.uint32), np.zeros(4, np.uint32), np.zeros(3, np.uint64)
-    for vectors in ([], [Masked(one), Masked(longer)], [Masked(one), Masked(wider)]):
+    short = Masked(one, out=longer)
+    for vectors in ([], [Masked(one), Masked(longer)], [Masked(one), Masked(wider)], [short]):
         with pytest.raises(ValueError, match="one length and type"):
             list(masked_blocks(vectors))
     with pytest.raises(ValueError, match="vector of uint32 or uint64"):
