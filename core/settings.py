@@ -7,7 +7,10 @@ from pathlib import Path
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from core.errors import SettingsError
+
 ROOT = Path(__file__).resolve().parent.parent
+MAX_PORT = 65535
 
 
 class Mode(StrEnum):
@@ -15,6 +18,22 @@ class Mode(StrEnum):
 
     DEMO = "demo"
     PRODUCTION = "production"
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """Read ``host:port``; an IPv6 address stands in brackets.
+
+    Raises:
+        SettingsError: it is none.
+    """
+    host, _, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        host = ""
+    if not host or not port.isascii() or not port.isdigit() or int(port) > MAX_PORT:
+        raise SettingsError(f"'host:port' expected, got '{text}'")
+    return host, int(port)
 
 
 class Settings(BaseSettings):
@@ -42,6 +61,8 @@ class Settings(BaseSettings):
         behind_tls: a proxy in front of the app ends TLS. Production needs this or a certificate.
         proxies: addresses of that proxy, with commas between: whose ``X-Forwarded-For`` says where a client is.
         address: where the app listens; others than this computer's need TLS.
+        enclaves: enclaves on other machines, ``north.serving=enclave-north:7443``, with commas between; several of a
+            party are replicas, as are the addresses of a name. Enclaves of parties that are not named start here.
         flower_socket: local socket of Flower's server app; where it is set, the worker reaches a run's parties over
             Flower (docs/how-to/several-machines.md) and hosts none of them.
         mail_host: the mail server (SMTP) that patients who agreed to it are told of news through; empty: no e-mails.
@@ -73,6 +94,7 @@ class Settings(BaseSettings):
     behind_tls: bool = False
     proxies: str = "127.0.0.1,::1"
     address: str = "127.0.0.1"
+    enclaves: str = ""
     flower_socket: Path | None = None
     mail_host: str = ""
     mail_port: int = Field(default=587, ge=1, le=65535)
@@ -113,6 +135,21 @@ class Settings(BaseSettings):
     def vault(self) -> Path:
         """The folder of the patients' keys in use."""
         return self.vault_dir or self.data_dir / "vault"
+
+    @property
+    def remote_enclaves(self) -> dict[str, tuple[tuple[str, int], ...]]:
+        """Party -> host and port of each replica of its enclave on another machine.
+
+        Raises:
+            SettingsError: `enclaves` cannot be read.
+        """
+        found: dict[str, tuple[tuple[str, int], ...]] = {}
+        for one in filter(None, map(str.strip, self.enclaves.split(","))):
+            party, _, place = one.partition("=")
+            if not party.strip().endswith(".serving"):
+                raise SettingsError(f"HEMASEAL_ENCLAVES: 'north.serving=host:port' expected, got '{one}'")
+            found[party.strip()] = (*found.get(party.strip(), ()), host_and_port(place.strip()))
+        return found
 
     @property
     def hospitals_dir(self) -> Path:

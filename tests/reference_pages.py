@@ -12,6 +12,7 @@ import typer.main
 
 from core import __main__ as core_commands
 from core import errors
+from core.diagnosis import enclave
 from core.learning.run_events import FailureCode
 from core.settings import ROOT, Settings
 from core.terminal import PASSWORD
@@ -35,6 +36,7 @@ _OTHERS = (
 )
 _ARGPARSE: tuple[Callable[[], argparse.ArgumentParser], ...] = (
     worker.parser,
+    enclave.parser,
     enrolment.parser,
     party.parser,
     verify_audit.parser,

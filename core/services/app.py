@@ -49,10 +49,12 @@ def check_settings(settings: Settings) -> None:
     """Refuse secrets and ways of serving that an installation must not have.
 
     Raises:
-        SettingsError: in production the master key is missing, is a key file, or is not random, or e-mails would go
-            unencrypted; what `core.services.serving.check_transport` refuses; a mail server without a sender's address.
+        SettingsError: addresses of enclaves cannot be read; in production the master key is missing, is a key file, or
+            is not random, or e-mails would go unencrypted; what `core.services.serving.check_transport` refuses; a mail
+            server without a sender's address.
     """
     check_transport(settings)
+    _ = settings.remote_enclaves
     if settings.mail_host and "@" not in settings.mail_from:
         raise SettingsError("HEMASEAL_MAIL_FROM must be an address where HEMASEAL_MAIL_HOST is set")
     if settings.mode is not Mode.PRODUCTION:
@@ -183,12 +185,12 @@ class App:
 
     @cached_property
     def supervisor(self) -> "EnclaveSupervisor":
-        """Starts and reaches the enclave processes of the active hospitals."""
+        """Starts the enclave processes of the active hospitals, and reaches those on other machines."""
         from core.diagnosis.supervisor import EnclaveSupervisor  # noqa: PLC0415 (an app without cases needs none)
 
         with read_scope(self.engine) as session:
             slugs = session.exec(select(Hospital.slug).where(col(Hospital.is_active)).order_by(Hospital.slug)).all()
-        return EnclaveSupervisor(self.settings, [f"{slug}.serving" for slug in slugs])
+        return EnclaveSupervisor(self.settings, [f"{slug}.serving" for slug in slugs], store=self.store)
 
     @cached_property
     def name_key(self) -> bytes:
