@@ -234,6 +234,7 @@ class EnclaveSupervisor:
         environment = {
             "HEMASEAL_MODE": settings.mode.value,
             "HEMASEAL_DATA_DIR": str(settings.data_dir.resolve()),
+            "HEMASEAL_RUNTIME_DIR": str(settings.run_dir.resolve()),
             "HEMASEAL_MAX_PIXELS": str(settings.max_pixels),
             "HEMASEAL_MAX_UPLOAD_BYTES": str(settings.max_upload_bytes),
         }

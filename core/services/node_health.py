@@ -34,6 +34,7 @@ class WorkerState(StrEnum):
     LIVES = "lives"
     NONE = "none"
     ELSEWHERE = "elsewhere"
+    OVER_FLOWER = "over-flower"
 
 
 @dataclass(frozen=True)
@@ -156,5 +157,7 @@ def _enclave(app: App, party: str) -> tuple[EnclaveState, int, float, tuple[Repl
 
 def _worker(app: App) -> WorkerState:
     if app.settings.flower_socket is not None:
+        return WorkerState.OVER_FLOWER
+    if not app.settings.start_worker:
         return WorkerState.ELSEWHERE
     return WorkerState.LIVES if worker_process.is_running(app.settings) else WorkerState.NONE

@@ -19,7 +19,8 @@ HINTS: dict[EnclaveState, str] = {
 WORKER: dict[WorkerState, tuple[str, str]] = {
     WorkerState.LIVES: ("✓ lives", "it plays runs as they are ordered"),
     WorkerState.NONE: ("✓ ready", "it starts with the next run"),
-    WorkerState.ELSEWHERE: ("over Flower", "runs reach your own machine's training process"),
+    WorkerState.ELSEWHERE: ("on other machines", "whichever is free takes a run that is ordered"),
+    WorkerState.OVER_FLOWER: ("over Flower", "runs reach your own machine's training process"),
 }
 DATABASES = {"sqlite": "SQLite", "mysql": "MySQL", "mariadb": "MariaDB"}
 
