@@ -54,6 +54,10 @@ class Proxy:
             if self._listener.fileno() < 0:
                 self._listener = self._listen(self.port)
 
+    def lead_to(self, host: str, port: int) -> None:
+        """Forward new connections to another server; those that there are stay where they are."""
+        self._target = (host, port)
+
     def silence(self) -> None:
         """Forward nothing, close nothing."""
         self._silent.set()
