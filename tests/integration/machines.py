@@ -1,4 +1,4 @@
-"""Processes on loopback that stand for hospitals' machines: an enclave as a service, with its own key folder alone."""
+"""What stands for machines: hospitals', a process on loopback each, with its own key folder alone; and the app's."""
 
 import os
 import shutil
@@ -6,10 +6,24 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from core.settings import ROOT
+import numpy as np
+
+from core.clock import FixedClock
+from core.diagnosis.bundle import ServingModel
+from core.diagnosis.checkpoint_file import load_checkpoint
+from core.evaluation.throwaway import SHIPPED_MODEL
+from core.imaging.decode import encode_png
+from core.imaging.smear.style import STYLES
+from core.imaging.synthetic import generate_cell
+from core.services.app import Actor, App
+from core.services.case_records import CaseView
+from core.services.cases import submit
+from core.settings import ROOT, Settings
 from tests.conftest import Installation
+from tests.integration.clinic import hospital_id
 
 
 class Machine:
@@ -72,6 +86,26 @@ class Machine:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+
+def app_with(app: App, *machines: Machine, **changes: object) -> App:
+    """Return the application whose enclaves of north are on these machines; it has none of north's keys itself."""
+    shutil.rmtree(app.settings.keys_dir / "north.serving", ignore_errors=True)
+    named = ",".join(f"{machine.party}={machine.place}" for machine in machines)
+    return replace(app, settings=app.settings.model_copy(update={"enclaves": named, **changes}))
+
+
+def shipped_model(installation: Installation) -> ServingModel:
+    """Return the shipped model."""
+    settings = Settings(data_dir=installation.data_dir, database_url="", master_key=None)
+    return load_checkpoint(SHIPPED_MODEL, settings=settings, at=FixedClock().now())
+
+
+def upload(app: App, patient: Actor, *, prefer: str | None = "north") -> CaseView:
+    """Send a synthetic cell."""
+    picture = encode_png(generate_cell(np.random.default_rng(7), blast=True, style=STYLES["north"]))
+    preferred = hospital_id(app, prefer) if prefer else None
+    return submit(app, patient, files=[picture], study="leukemia", preferred=preferred)
 
 
 @contextmanager

@@ -1,32 +1,24 @@
 """Enclaves on other machines: found by the settings, reached over TLS alone, passed over while they do not answer."""
 
-import shutil
 import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from sqlmodel import col, select
 
-from core.clock import FixedClock
 from core.diagnosis import remote
 from core.diagnosis.bundle import ServingModel
-from core.diagnosis.checkpoint_file import load_checkpoint
 from core.diagnosis.client import EnclaveClient
 from core.diagnosis.measurement import measure
 from core.diagnosis.remote import RemoteEnclave
 from core.errors import EnclaveUnavailable, MeasurementRefused, MemberRefused, SettingsError
-from core.evaluation.throwaway import SHIPPED_MODEL
-from core.imaging.decode import encode_png
-from core.imaging.smear.style import STYLES
-from core.imaging.synthetic import generate_cell
 from core.services import approvals, cases, node_health
 from core.services.app import Actor, App, check_settings, load_master_key
 from core.services.case_reading import own_cases, view_pictures
-from core.services.case_records import CaseStatus, CaseView
+from core.services.case_records import CaseStatus
 from core.services.members import RevocationReason, revoke_certificate
 from core.services.models import install
 from core.services.node_health import EnclaveState
@@ -37,8 +29,7 @@ from security.keys import KeyStore, KeyUse
 from security.party_tls import tls_context
 from tests.conftest import Installation
 from tests.faults.proxy import Proxy
-from tests.integration.clinic import hospital_id
-from tests.integration.machines import Machine, machines
+from tests.integration.machines import Machine, app_with, machines, shipped_model, upload
 from tests.integration.page_support import draw, words
 
 NORTH = "north.serving"
@@ -48,8 +39,7 @@ ONE_ENGINE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.fixture(scope="module")
 def model(installation: Installation) -> ServingModel:
     """The shipped model."""
-    settings = Settings(data_dir=installation.data_dir, database_url="", master_key=None)
-    return load_checkpoint(SHIPPED_MODEL, settings=settings, at=FixedClock().now())
+    return shipped_model(installation)
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +71,6 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "AGAIN_S", 0.0)
 
 
-def app_with(app: App, *machines: Machine) -> App:
-    """Return the application whose enclaves of north are on these machines; it has none of north's keys itself."""
-    shutil.rmtree(app.settings.keys_dir / NORTH, ignore_errors=True)
-    named = ",".join(f"{machine.party}={machine.place}" for machine in machines)
-    return replace(app, settings=app.settings.model_copy(update={"enclaves": named}))
-
-
 @pytest.fixture
 def clinic(app: App, model: ServingModel, pair: list[Machine]) -> Iterator[App]:
     """The application with the shipped model in service and north's enclave on two other machines."""
@@ -96,12 +79,6 @@ def clinic(app: App, model: ServingModel, pair: list[Machine]) -> Iterator[App]:
     made = app_with(app, *pair)
     yield made
     made.supervisor.stop_all()
-
-
-def upload(app: App, patient: Actor, *, prefer: str | None = "north") -> CaseView:
-    picture = encode_png(generate_cell(np.random.default_rng(7), blast=True, style=STYLES["north"]))
-    preferred = hospital_id(app, prefer) if prefer else None
-    return cases.submit(app, patient, files=[picture], study="leukemia", preferred=preferred)
 
 
 def parts(app: App) -> dict[str, object]:
