@@ -1,8 +1,8 @@
 """The enclave process of one hospital: ``python -m core.diagnosis.enclave --party north.serving``.
 
-It alone opens its party's serving keys, listens on a loopback port of the system's choice, says in
-``enclave-<party>.json`` how it is reached, and writes nothing else: before it takes the first request it gives up
-files, network and other programs (`core.diagnosis.confinement`). With ``--listen HOST:PORT`` it is a service of its own
+It alone opens its party's serving keys, listens on a loopback port of the system's choice, says in a file of the
+runtime folder how it is reached, and writes nothing else: before it takes the first request it gives up files, network
+and other programs (`core.diagnosis.confinement`). With ``--listen HOST:PORT`` it is a service of its own
 on the hospital's machine, which the app reaches over TLS 1.3 with both parties' certificates (`security.party_tls`);
 there is no way to listen to other machines without that. It is a process boundary that a TEE could carry; by
 itself it protects against other users and a stolen disk, not against the machine's administrator.
@@ -35,6 +35,7 @@ from core.errors import HemaSealError, SettingsError
 from core.imaging.decode import decode_upload, encode_png
 from core.log_lines import begin_log
 from core.settings import Mode, Settings, host_and_port
+from security.authority import CRL_FILE
 from security.certificates import Trust
 from security.errors import CertificateRefused, SecurityError
 from security.identity import Identity, load_root
@@ -207,9 +208,11 @@ def _leave(path: Path) -> None:
 def _open_keys(settings: Settings, party: str, *, serve_others: bool) -> tuple[Identity, Trust, ssl.SSLContext | None]:
     """Open this party's keys and forget the master key, in the environment of the process too.
 
+    Where there is a revocation list in its folder, as an enrolment leaves one, it holds from the first connection on.
+
     Raises:
         SettingsError: in production the master key is not in the environment.
-        SecurityError: key, certificate or root is missing, or does not open under this master key.
+        SecurityError: key, certificate or root is missing, or does not open under this master key; the list is damaged.
     """
     if settings.mode is Mode.PRODUCTION and settings.master_key is None:
         raise SettingsError("HEMASEAL_MASTER_KEY is required in production")
@@ -217,7 +220,8 @@ def _open_keys(settings: Settings, party: str, *, serve_others: bool) -> tuple[I
     store = KeyStore(settings.keys_dir, party, MasterKey.load(secret=secret, file=settings.master_key_file))
     os.environ.pop("HEMASEAL_MASTER_KEY", None)
     tls = tls_context(store, server=True) if serve_others else None
-    return Identity.load(store), Trust(load_root(store)), tls
+    known = store.folder / CRL_FILE
+    return Identity.load(store), Trust(load_root(store), known.read_bytes() if known.exists() else None), tls
 
 
 def _age_s() -> float:

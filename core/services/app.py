@@ -23,6 +23,7 @@ from core.settings import Mode, Settings
 from db import migrate
 from db.engine import make_engine, read_scope
 from db.models import CertificateRecord, Hospital, RevocationList, User
+from security.authority import CRL_FILE
 from security.certificates import Certificate, Trust
 from security.errors import CertificateRefused, KeyMissing, SelfTestFailed
 from security.identity import Identity, load_root
@@ -39,7 +40,6 @@ __all__ = ["APP_PARTY", "Actor", "App", "check_settings", "load_master_key"]
 
 RECORDS_SECRET = "records"  # noqa: S105 (the name of a file)
 NAMES_SECRET = "sign-in-names"  # noqa: S105
-CRL_FILE = "newest.crl"
 MOST_ANSWERED = 24
 """So many cases one process has answered at once; an enclave serves 32 requests, so that room is left for viewing."""
 _MIN_DISTINCT_DIGITS = 8

@@ -42,6 +42,10 @@ class Machine:
         """Where its enclave listens."""
         return f"127.0.0.1:{self.port}"
 
+    def keep(self, name: str, data: bytes) -> None:
+        """Put a file into its key folder."""
+        (self._folder / "keys" / self.party / name).write_bytes(data)
+
     def start(self) -> None:
         """Start the enclave and wait until it listens."""
         with (self._folder / "enclave.log").open("ab") as log:

@@ -25,6 +25,7 @@ from core.services.node_health import EnclaveState
 from core.settings import Settings, host_and_port
 from db.engine import read_scope, session_scope
 from db.models import CertificateRecord
+from security.authority import CRL_FILE, CertificateAuthority
 from security.keys import KeyStore, KeyUse
 from security.party_tls import tls_context
 from tests.conftest import Installation
@@ -223,6 +224,22 @@ def test_whoever_is_not_the_app_is_told_nothing(app: App, pair: list[Machine]) -
         old.wrap_socket(raw)
 
 
+@ONE_ENGINE
+def test_an_app_that_was_revoked_before_a_machine_was_enrolled_is_told_nothing_by_it(
+    app: App, installation: Installation, tmp_path: Path
+) -> None:
+    office = CertificateAuthority.open(KeyStore(app.settings.keys_dir, "authority", load_master_key(app.settings)))
+    revoked = [(app.identity.signing_certificate.serial, app.clock.now(), RevocationReason.KEY_COMPROMISE.value)]
+    late = Machine(installation, tmp_path / "late", NORTH)
+    late.keep(CRL_FILE, office.revocation_list(revoked, number=99, now=app.clock.now()))
+    late.start()
+    try:
+        with pytest.raises(EnclaveUnavailable):
+            app_with(app, late).supervisor.ensure(NORTH, **parts(app))  # type: ignore[arg-type]
+    finally:
+        late.kill()
+
+
 def heard(connection: socket.socket) -> bytes:
     """Return the first byte that comes, none where the other side ends the connection."""
     try:
@@ -316,5 +333,5 @@ def test_all_addresses_of_a_name_are_replicas_and_a_name_that_nobody_knows_is_on
 def test_a_service_that_cannot_start_says_why(installation: Installation, tmp_path: Path) -> None:
     machine = Machine(installation, tmp_path, NORTH)
     assert "HEMASEAL_MASTER_KEY is required in production" in machine.refusal(HEMASEAL_MODE="production")
-    (tmp_path / "keys" / NORTH / "sign.p8").unlink()
+    machine.keep("sign.p8", b"no key")
     assert "has no signing key" in machine.refusal()
