@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -116,6 +117,16 @@ def test_requests_take_turns_and_a_replica_that_is_known_to_be_good_is_not_asked
 
 
 @ONE_ENGINE
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Landlock and seccomp are Linux's")
+def test_an_enclave_that_listens_to_others_gives_up_what_one_beside_the_app_does(app: App, pair: list[Machine]) -> None:
+    far = app_with(app, pair[0]).supervisor.ensure(NORTH, **parts(app)).hello()  # type: ignore[arg-type]
+    near = app.supervisor.ensure("east.serving", **parts(app)).hello()  # type: ignore[arg-type]
+    app.supervisor.stop_all()
+    assert far.protections == near.protections
+    assert {"no_core", "not_dumpable", "calls"} <= set(far.protections)
+
+
+@ONE_ENGINE
 def test_when_a_replica_dies_the_other_answers_and_it_comes_back_by_itself(
     clinic: App, patient: Actor, hospital: Actor, pair: list[Machine]
 ) -> None:
@@ -132,6 +143,21 @@ def test_when_a_replica_dies_the_other_answers_and_it_comes_back_by_itself(
     assert found.replicas[1].since == before[1].since
     pair[0].start()
     assert states(clinic, hospital) == [EnclaveState.ANSWERS] * 2
+
+
+@ONE_ENGINE
+def test_a_replica_that_hangs_is_passed_over(app: App, pair: list[Machine], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connections are taken, and nothing ever comes back: as behind a network that drops what passes."""
+    monkeypatch.setattr(remote, "HELLO_TIMEOUT_S", 0.3)
+    hanging, other = host_and_port(pair[0].place), host_and_port(pair[1].place)
+    with Proxy(*hanging) as line:
+        store = KeyStore(app.settings.keys_dir, "app", load_master_key(app.settings))
+        places = [("127.0.0.1", line.port), other]
+        enclave = RemoteEnclave(NORTH, places, tls=tls_context(store, server=False), patience_s=5)
+        assert [one.state for one in enclave.look(**parts(app))] == [EnclaveState.ANSWERS] * 2
+        line.silence()
+        monkeypatch.setattr(remote, "FRESH_S", 0.0)
+        assert {enclave.ensure(**parts(app)).port for _ in range(3)} == {other[1]}
 
 
 @ONE_ENGINE
