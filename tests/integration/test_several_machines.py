@@ -16,6 +16,7 @@ from core.diagnosis.client import EnclaveClient
 from core.diagnosis.measurement import measure
 from core.diagnosis.remote import RemoteEnclave
 from core.errors import EnclaveUnavailable, MeasurementRefused, MemberRefused, SettingsError
+from core.evaluation.throwaway import accounts_installation
 from core.services import approvals, cases, node_health
 from core.services.app import Actor, App, check_settings, load_master_key
 from core.services.case_reading import own_cases, view_pictures
@@ -361,3 +362,14 @@ def test_a_service_that_cannot_start_says_why(installation: Installation, tmp_pa
     assert "HEMASEAL_MASTER_KEY is required in production" in machine.refusal(HEMASEAL_MODE="production")
     machine.keep("sign.p8", b"no key")
     assert "has no signing key" in machine.refusal()
+
+
+def test_a_throw_away_installation_touches_neither_the_runtime_folder_nor_the_machines_of_the_real_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There it would find enclaves that do not know it, and end them as ones that hang."""
+    monkeypatch.setenv("HEMASEAL_RUNTIME_DIR", str(tmp_path / "real"))
+    monkeypatch.setenv("HEMASEAL_ENCLAVES", f"{NORTH}=host:7443")
+    with accounts_installation(tmp_path / "thrown away") as app:
+        assert app.settings.run_dir.is_relative_to(tmp_path / "thrown away")
+        assert app.supervisor.elsewhere == ()
