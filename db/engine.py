@@ -28,7 +28,8 @@ def make_engine(url: str) -> Engine:
     """Return an engine for `url` (``sqlite:///…`` or ``mysql+pymysql://…``); nothing is connected yet.
 
     SQLite runs in WAL mode with foreign keys on and waits up to 15 s for a writer. MySQL uses utf8mb4, READ COMMITTED
-    and tests a pooled connection before it is used. What rows hold is left out of error messages, which reach logs.
+    and asks a pooled connection before it is used whether its server lives and takes writes; when it does not, all are
+    made anew, wherever the address leads by then. What rows hold is left out of error messages, which reach logs.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -42,7 +43,7 @@ def make_engine(url: str) -> Engine:
             event.listen(engine, end, partial(_end_turn, turns))
         return engine
     parsed = parsed.update_query_dict({"charset": "utf8mb4"})
-    return create_engine(
+    engine = create_engine(
         parsed,
         hide_parameters=True,
         pool_pre_ping=True,
@@ -52,6 +53,18 @@ def make_engine(url: str) -> Engine:
         isolation_level="READ COMMITTED",
         connect_args={"connect_timeout": 5, "read_timeout": 60, "write_timeout": 60},
     )
+    engine.dialect.do_ping = _takes_writes  # type: ignore[method-assign, assignment]
+    return engine
+
+
+def _takes_writes(connection: Any) -> bool:
+    """Whether a connection's server lives and takes writes; one that was replaced often goes on as a replica."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT @@global.read_only")
+            return not cursor.fetchone()[0]
+    except connection.Error:
+        return False
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

@@ -86,7 +86,9 @@ def parser() -> argparse.ArgumentParser:
     for name, (what, file, act) in acts.items():
         command = commands.add_parser(name, help=what)
         command.set_defaults(act=act)
-        command.add_argument("--party", required=True, help="a hospital's <slug>.training, or aggregation")
+        command.add_argument(
+            "--party", required=True, help="a hospital's <slug>.training or <slug>.serving, or aggregation"
+        )
         if file:
             command.add_argument("file", type=Path, help=file)
         if name == "request":

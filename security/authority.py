@@ -20,6 +20,8 @@ from security.errors import CertificateRefused, KeyMissing, SecurityError
 from security.keys import KeyStore, KeyUse, PrivateKey, check_party
 
 ROOT_FILE = "root.crt"
+CRL_FILE = "newest.crl"
+"""In a party's folder: the newest revocation list that it has seen."""
 ROOT_DAYS = 3650
 CRL_DAYS = 30
 BACKDATED = timedelta(minutes=5)  # certificates hold at once also where a member's clock runs late

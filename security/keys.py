@@ -8,6 +8,7 @@ import contextlib
 import os
 import re
 import secrets
+import ssl
 import tempfile
 from enum import StrEnum
 from pathlib import Path
@@ -241,6 +242,22 @@ class KeyStore(SecretHandle):
             KeyMissing: there is none, or it does not open under this master key.
         """
         return PrivateKey(self._open(use), use)
+
+    def lend_to(self, context: ssl.SSLContext, certificate: str) -> None:
+        """Let TLS connections of `context` sign with the key for SIGN; OpenSSL reads it from its encrypted file.
+
+        Args:
+            context: of one end of the connections.
+            certificate: name of the file in the folder that holds the key's certificate (PEM).
+
+        Raises:
+            KeyMissing: key or certificate is missing, does not open under this master key, or they do not fit.
+        """
+        try:
+            file = self._key_file(KeyUse.SIGN)
+            context.load_cert_chain(self.folder / certificate, file, password=self._passphrase.hex())
+        except (OSError, ValueError):
+            raise KeyMissing(f"{self.party} has no signing key with its certificate that opens for TLS") from None
 
     def _open(self, use: KeyUse) -> ec.EllipticCurvePrivateKey:
         try:

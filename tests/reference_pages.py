@@ -12,8 +12,9 @@ import typer.main
 
 from core import __main__ as core_commands
 from core import errors
+from core.diagnosis import enclave
 from core.learning.run_events import FailureCode
-from core.settings import ROOT, Settings
+from core.settings import ROOT, SECRETS, Settings
 from core.terminal import PASSWORD
 from federated import __main__ as federated_commands
 from federated import enrolment, worker
@@ -26,6 +27,7 @@ from tests import policy_page
 FOLDER = ROOT / "docs" / "reference"
 _PREFIX = "HEMASEAL_"
 _OTHERS = (
+    (SECRETS, "none", "All: a folder with a file for each secret, named as its variable in small letters."),
     ("PORT", "`8501`", "`make run`: port of the app."),
     ("PYTHON", "the first of 3.11, 3.12, 3.13 that is found", "`make`: the Python that `.venv` is made with."),
     (PASSWORD, "asked for", "`python -m core import`, `run`, `promote`, `ask`: password of the account of `--as`."),
@@ -35,6 +37,7 @@ _OTHERS = (
 )
 _ARGPARSE: tuple[Callable[[], argparse.ArgumentParser], ...] = (
     worker.parser,
+    enclave.parser,
     enrolment.parser,
     party.parser,
     verify_audit.parser,
@@ -75,7 +78,7 @@ def settings_page() -> str:
         "Environment variables, or lines of a file `.env` in the folder that the app is started in; the environment "
         "counts more. A setting that does not fit the mode ends the start with a reason (`APP-SETTINGS`).\n\n"
         + _table(("variable", "default", "what it is"), rows)
-        + "\nRead beside them, by one command each:\n\n"
+        + "\nRead beside them:\n\n"
         + _table(("variable", "default", "read by"), [(f"`{name}`", default, text) for name, default, text in _OTHERS])
     )
 

@@ -1,7 +1,8 @@
-"""The app's end of the line to one hospital's enclave."""
+"""The app's end of the line to one hospital's enclave: in clear to this machine, over TLS to another one."""
 
 import secrets
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +37,7 @@ from core.errors import (
 from security.certificates import Certificate, Trust
 from security.errors import CertificateRefused, SecurityError
 from security.identity import Identity
+from security.party_tls import check_peer
 from security.signing import sign, verify
 
 HOST = "127.0.0.1"
@@ -110,18 +112,27 @@ class EnclaveClient:
         party: str,
         timeout_s: float = 20.0,
         clock: Clock | None = None,
+        host: str = HOST,
+        tls: ssl.SSLContext | None = None,
+        on_silence: Callable[[], None] = lambda: None,
     ) -> None:
         """Remember how the enclave is reached.
 
         Args:
-            port: loopback port.
+            port: TCP port.
             identity: the app's.
             trust: the authority's root and newest revocation list, which travels with each request.
             approvals: what the authority has approved; travels with each request too.
             party: the enclave's party, for example ``north.serving``.
             timeout_s: how long one call may take.
             clock: the machine's; the enclave refuses requests that are older than a minute by its own.
+            host: where it listens: this machine, unless there is `tls`.
+            tls: opens connections to another machine as the app (`security.party_tls`).
+            on_silence: called when a call ends without an answer.
         """
+        if tls is None and host != HOST:
+            raise ValueError("an enclave on another machine is reached over TLS only")
+        self.host = host
         self.port = port
         self.party = party
         self._identity = identity
@@ -129,6 +140,8 @@ class EnclaveClient:
         self._approvals = approvals
         self._timeout_s = timeout_s
         self._clock = clock or SystemClock()
+        self._tls = tls
+        self._on_silence = on_silence
 
     def hello(self) -> Reply:
         """Return the enclave's process id, measurement, loaded models, start time and memory."""
@@ -305,20 +318,42 @@ class EnclaveClient:
             **fields,
         )
 
-    def _ask(self, request: Request) -> Reply:
-        request_id = secrets.token_bytes(REQUEST_ID_BYTES)
-        envelope = sign(REQUESTS.encode(request), signer=self._identity, context=request_context(request_id))
+    def _connect(self) -> socket.socket:
+        """Return a connection to the enclave: over TLS, if that is set, only once it is known who is there."""
+        plain = socket.create_connection((self.host, self.port), timeout=self._timeout_s)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls is None:
+            return plain
+        connection = self._tls.wrap_socket(plain)
         try:
-            with socket.create_connection((HOST, self.port), timeout=self._timeout_s) as connection:
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            check_peer(connection, trust=self._trust, party=self.party, at=self._clock.now())
+        except CertificateRefused as error:
+            connection.close()
+            raise MemberRefused(self.party) from error
+        return connection
+
+    def _exchange(self, request_id: bytes, envelope: bytes) -> bytes:
+        """Return the answer, unread, to one request."""
+        try:
+            with self._connect() as connection:
                 send_frame(connection, request_id, envelope)
                 answer = receive_frame(connection)
-        except (BrokenPipeError, ConnectionResetError) as error:
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError) as error:
             raise EnclaveBusy(self.party) from error
         except (OSError, ValueError) as error:
             raise EnclaveUnavailable(self.party) from error
         if answer is None:
             raise EnclaveBusy(self.party)
+        return answer
+
+    def _ask(self, request: Request) -> Reply:
+        request_id = secrets.token_bytes(REQUEST_ID_BYTES)
+        envelope = sign(REQUESTS.encode(request), signer=self._identity, context=request_context(request_id))
+        try:
+            answer = self._exchange(request_id, envelope)
+        except EnclaveUnavailable:
+            self._on_silence()
+            raise
         try:
             context = reply_context(request_id, self.party)
             payload = verify(answer, trust=self._trust, context=context, party=self.party, at=self._clock.now())

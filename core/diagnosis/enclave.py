@@ -1,8 +1,10 @@
 """The enclave process of one hospital: ``python -m core.diagnosis.enclave --party north.serving``.
 
-It alone opens its party's serving keys, listens on a loopback port of the system's choice, says in
-``enclave-<party>.json`` how it is reached, and writes nothing else: before it takes the first request it gives up
-files, network and other programs (`core.diagnosis.confinement`). It is a process boundary that a TEE could carry; by
+It alone opens its party's serving keys, listens on a loopback port of the system's choice, says in a file of the
+runtime folder how it is reached, and writes nothing else: before it takes the first request it gives up files, network
+and other programs (`core.diagnosis.confinement`). With ``--listen HOST:PORT`` it is a service of its own
+on the hospital's machine, which the app reaches over TLS 1.3 with both parties' certificates (`security.party_tls`);
+there is no way to listen to other machines without that. It is a process boundary that a TEE could carry; by
 itself it protects against other users and a stolen disk, not against the machine's administrator.
 """
 
@@ -13,6 +15,7 @@ import os
 import signal
 import socket
 import socketserver
+import ssl
 import sys
 import threading
 import time
@@ -28,16 +31,22 @@ from core.diagnosis.hardening import end_with, harden
 from core.diagnosis.measurement import measure
 from core.diagnosis.operations import Enclave
 from core.diagnosis.wire import MAX_IMAGE_BYTES, receive_frame, send_frame
+from core.errors import HemaSealError, SettingsError
 from core.imaging.decode import decode_upload, encode_png
 from core.log_lines import begin_log
-from core.settings import Settings
+from core.settings import Mode, Settings, host_and_port
+from security.authority import CRL_FILE
 from security.certificates import Trust
+from security.errors import CertificateRefused, SecurityError
 from security.identity import Identity, load_root
 from security.keys import KeyStore, MasterKey
+from security.party_tls import tls_context
 from security.selftest import run_self_test
 
 HOST = "127.0.0.1"
 IDLE_S = 30.0
+HANDSHAKE_S = 5.0
+"""So long a stranger may hold one of the places."""
 MAX_CONNECTIONS = 32
 
 _LOG = logging.getLogger("hemaseal.enclave")
@@ -83,10 +92,13 @@ def address_file(settings: Settings, party: str) -> Path:
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = MAX_CONNECTIONS
+    allow_reuse_address = True
 
-    def __init__(self, enclave: Enclave) -> None:
-        super().__init__((HOST, 0), _Handler)
+    def __init__(self, enclave: Enclave, place: tuple[str, int] = (HOST, 0), tls: ssl.SSLContext | None = None) -> None:
+        self.address_family = socket.AF_INET6 if ":" in place[0] else socket.AF_INET
+        super().__init__(place, _Handler)
         self.enclave = enclave
+        self.tls = tls
         self.slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
 
     def verify_request(self, request: object, client_address: object) -> bool:  # noqa: ARG002
@@ -103,29 +115,53 @@ class _Handler(socketserver.BaseRequestHandler):
     request: socket.socket
 
     def handle(self) -> None:
-        self.request.settimeout(IDLE_S)
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        while (frame := receive_frame(self.request)) is not None:
-            send_frame(self.request, self.server.enclave.answer(frame))
+        with self._connection() as connection:
+            connection.settimeout(IDLE_S)
+            while (frame := receive_frame(connection)) is not None:
+                send_frame(connection, self.server.enclave.answer(frame))
+
+    def _connection(self) -> socket.socket:
+        """Return the connection, over TLS once it is known that the app is at its other end."""
+        if self.server.tls is None:
+            return self.request
+        self.request.settimeout(HANDSHAKE_S)
+        connection = self.server.tls.wrap_socket(self.request, server_side=True)
+        try:
+            self.server.enclave.check_caller(connection)
+        except CertificateRefused:
+            connection.close()
+            raise
+        return connection
 
     def finish(self) -> None:
         self.server.slots.release()
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    made = argparse.ArgumentParser(prog="python -m core.diagnosis.enclave", description=__doc__)
+    made.add_argument("--party", required=True, help="party name, for example north.serving")
+    made.add_argument("--listen", metavar="HOST:PORT", help="be a service for an app on another machine, over TLS")
+    made.add_argument("--parent", type=int, help="process id with which this process ends")
+    return made
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run until a stop request, SIGTERM, or the end of the parent process."""
     started = time.time() - _age_s()
-    parser = argparse.ArgumentParser(prog="python -m core.diagnosis.enclave", description=__doc__)
-    parser.add_argument("--party", required=True, help="party name, for example north.serving")
-    parser.add_argument("--parent", type=int, help="process id with which this process ends")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     begin_log()
     allowed = harden()
     cv2.setNumThreads(1)
     run_self_test()
     decode_upload(encode_png(np.zeros((8, 8, 3), np.uint8)), max_bytes=2**20, max_pixels=64)  # loads the decoders
     settings = Settings()
-    identity, trust = _open_keys(settings, options.party)
+    try:
+        place = host_and_port(options.listen) if options.listen else None
+        identity, trust, tls = _open_keys(settings, options.party, serve_others=place is not None)
+    except (HemaSealError, SecurityError) as error:
+        sys.exit(error.public_text if isinstance(error, HemaSealError) else str(error))
     stopping, path = threading.Event(), address_file(settings, options.party)
 
     def stop() -> None:
@@ -142,18 +178,20 @@ def main(arguments: list[str] | None = None) -> int:
         max_pixels=settings.max_pixels,
         on_stop=stop,
     )
-    with _Server(enclave) as server:
+    with _Server(enclave, place or (HOST, 0), tls) as server:
         signal.signal(signal.SIGTERM, lambda *_: stopping.set())
         signal.signal(signal.SIGINT, lambda *_: stopping.set())
         if options.parent is not None:
             end_with(options.parent)
-        Address(options.party, server.server_address[1], os.getpid(), measurement).write(path)
+        if place is None:
+            Address(options.party, server.server_address[1], os.getpid(), measurement).write(path)
         allowed |= confine(settings.run_dir)
         enclave.protections = tuple(name for name, is_on in allowed.items() if is_on)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
         enclave.start_s = time.time() - started
         _LOG.info("%s ready in %.2f s: %s", options.party, enclave.start_s, ", ".join(enclave.protections))
-        print("ready", flush=True)  # noqa: T201  the supervisor waits for this line
+        where = "" if place is None else f" at {place[0]}:{server.server_address[1]}"
+        print(f"ready{where}", flush=True)  # noqa: T201  whoever started it waits for this line
         stopping.wait()
         server.shutdown()
     _leave(path)
@@ -167,12 +205,23 @@ def _leave(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _open_keys(settings: Settings, party: str) -> tuple[Identity, Trust]:
-    """Open this party's keys and forget the master key, in the environment of the process too."""
+def _open_keys(settings: Settings, party: str, *, serve_others: bool) -> tuple[Identity, Trust, ssl.SSLContext | None]:
+    """Open this party's keys and forget the master key, in the environment of the process too.
+
+    Where there is a revocation list in its folder, as an enrolment leaves one, it holds from the first connection on.
+
+    Raises:
+        SettingsError: in production the master key is not in the environment.
+        SecurityError: key, certificate or root is missing, or does not open under this master key; the list is damaged.
+    """
+    if settings.mode is Mode.PRODUCTION and settings.master_key is None:
+        raise SettingsError("HEMASEAL_MASTER_KEY is required in production")
     secret = settings.master_key.get_secret_value() if settings.master_key else None
     store = KeyStore(settings.keys_dir, party, MasterKey.load(secret=secret, file=settings.master_key_file))
     os.environ.pop("HEMASEAL_MASTER_KEY", None)
-    return Identity.load(store), Trust(load_root(store))
+    tls = tls_context(store, server=True) if serve_others else None
+    known = store.folder / CRL_FILE
+    return Identity.load(store), Trust(load_root(store), known.read_bytes() if known.exists() else None), tls
 
 
 def _age_s() -> float:

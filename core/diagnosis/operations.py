@@ -1,11 +1,12 @@
 """What an enclave does with a request: check it, open model and image in memory, answer sealed and signed.
 
-No sockets and no files here. Whatever goes wrong becomes one code in the reply; the cause stays inside.
+No sockets are opened and no files here. Whatever goes wrong becomes one code in the reply; the cause stays inside.
 """
 
 import logging
 import os
 import resource
+import ssl
 import sys
 import threading
 import time
@@ -54,6 +55,7 @@ from security.context import Context
 from security.errors import CertificateRefused, SealBroken, SecurityError
 from security.identity import Identity
 from security.keys import KeyUse
+from security.party_tls import check_peer
 from security.sealing import handed_over, open_sealed, seal
 from security.signing import sign, verify
 
@@ -141,6 +143,14 @@ class Enclave:
         context = reply_context(request_id, self._identity.party)
         reply = replace(reply, measurement=self._measurement)
         return sign(REPLIES.encode(reply), signer=self._identity, context=context)
+
+    def check_caller(self, connection: ssl.SSLSocket) -> None:
+        """Check that the app is at the other end of a connection over TLS.
+
+        Raises:
+            CertificateRefused: another party, or its certificate does not hold or is revoked, as far as is known here.
+        """
+        check_peer(connection, trust=self._trust, party=APP, at=self._clock.now())
 
     def _accept(self, request_id: bytes, envelope: bytes) -> Request:
         """Return the request if the app signed it for this enclave just now, and not before."""

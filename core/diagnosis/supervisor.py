@@ -1,4 +1,7 @@
-"""Starts enclave processes when they are needed, starts dead ones again, and ends those it started."""
+"""Starts enclave processes when they are needed, starts dead ones again, and ends those it started.
+
+Enclaves that the settings name on other machines are found there instead (`core.diagnosis.remote`).
+"""
 
 import os
 import select
@@ -18,11 +21,14 @@ from core.diagnosis.approvals import Approvals
 from core.diagnosis.client import EnclaveClient
 from core.diagnosis.enclave import Address, address_file
 from core.diagnosis.measurement import measure
+from core.diagnosis.remote import RemoteEnclave, ReplicaView
 from core.diagnosis.wire import Reply
 from core.errors import EnclaveBusy, EnclaveUnavailable, MemberRefused
 from core.settings import ROOT, Settings
 from security.certificates import Trust
 from security.identity import Identity
+from security.keys import KeyStore
+from security.party_tls import tls_context
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
@@ -38,12 +44,17 @@ _READY = b"ready"
 class EnclaveSupervisor:
     """Keeps one process per party. Several supervisors, of several apps, share the processes of one data directory."""
 
-    def __init__(self, settings: Settings, parties: Sequence[str]) -> None:
+    def __init__(self, settings: Settings, parties: Sequence[str], *, store: KeyStore | None = None) -> None:
         """Start nothing yet.
 
         Args:
-            settings: data directory, master key and limits that the processes get.
+            settings: data directory, master key and limits that the processes get; enclaves on other machines.
             parties: serving parties, for example ``north.serving``.
+            store: the app's, as whom enclaves on other machines are reached; without it there are none.
+
+        Raises:
+            SettingsError: the addresses of enclaves cannot be read.
+            KeyMissing: the app's key does not open.
         """
         self.parties = tuple(parties)
         self._settings = settings
@@ -51,9 +62,14 @@ class EnclaveSupervisor:
         self._locks = {party: threading.Lock() for party in self.parties}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._busy_since: dict[str, float] = {}
+        self._remote: dict[str, RemoteEnclave] = {}
+        if store is not None and settings.remote_enclaves:
+            tls, patience_s = tls_context(store, server=False), settings.enclave_timeout_s
+            for party, places in settings.remote_enclaves.items():
+                self._remote[party] = RemoteEnclave(party, places, tls=tls, patience_s=patience_s)
 
     def ensure(self, party: str, *, identity: Identity, trust: Trust, approvals: Approvals) -> EnclaveClient:
-        """Return a client of a running enclave of `party`, started now if need be.
+        """Return a client of a running enclave of `party`, started now if need be; of one elsewhere, if any answers.
 
         Args:
             party: one of `parties`, or a party that was enrolled since.
@@ -67,6 +83,8 @@ class EnclaveSupervisor:
             MeasurementRefused: the installed code is not approved; no process of it is started, and one that runs ends.
             MemberRefused: the enclave's certificate is revoked, expired or another party's.
         """
+        if party in self._remote:
+            return self._remote[party].ensure(identity=identity, trust=trust, approvals=approvals)
         if party not in self._locks:  # perhaps a hospital that was admitted since
             if not (self._settings.keys_dir / party).is_dir():
                 raise EnclaveUnavailable(party)
@@ -105,13 +123,29 @@ class EnclaveSupervisor:
         reach = partial(EnclaveClient, party=party, timeout_s=LOOK_TIMEOUT_S)
         return reach(address.port, identity=identity, trust=trust, approvals=approvals).hello()
 
+    def replicas(
+        self, party: str, *, identity: Identity, trust: Trust, approvals: Approvals
+    ) -> tuple[ReplicaView, ...]:
+        """Return how the replicas of a party's enclave on other machines are; empty if it is one of this machine."""
+        remote = self._remote.get(party)
+        return () if remote is None else remote.look(identity=identity, trust=trust, approvals=approvals)
+
+    @property
+    def elsewhere(self) -> tuple[str, ...]:
+        """The parties whose enclaves are on other machines."""
+        return tuple(self._remote)
+
+    def is_silent(self, party: str) -> bool:
+        """Whether a party's enclave on other machines is known not to answer now. One of this machine is started."""
+        return party in self._remote and self._remote[party].is_silent()
+
     def running(self) -> dict[str, int]:
         """Return party -> process id of the enclaves that have an address file (which they remove when they end)."""
         found = {party: Address.read(address_file(self._settings, party)) for party in self.parties}
         return {party: address.pid for party, address in found.items() if address is not None}
 
     def stop(self, party: str, *, identity: Identity, trust: Trust) -> None:
-        """End a party's process if there is one; the next question starts it again, with the keys that it has then."""
+        """End a party's process if one runs here; the next question starts it again, with the keys that it has then."""
         address = Address.read(address_file(self._settings, party))
         if address is None:
             return
@@ -200,6 +234,7 @@ class EnclaveSupervisor:
         environment = {
             "HEMASEAL_MODE": settings.mode.value,
             "HEMASEAL_DATA_DIR": str(settings.data_dir.resolve()),
+            "HEMASEAL_RUNTIME_DIR": str(settings.run_dir.resolve()),
             "HEMASEAL_MAX_PIXELS": str(settings.max_pixels),
             "HEMASEAL_MAX_UPLOAD_BYTES": str(settings.max_upload_bytes),
         }

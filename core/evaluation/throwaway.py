@@ -47,6 +47,8 @@ def accounts_installation(data_dir: Path, *, database_url: str = "") -> Iterator
         mode=Mode.DEMO,
         master_key=None,
         vault_dir=None,
+        runtime_dir=None,
+        enclaves="",
         uploads_per_hour=_UPLOADS,
     )
     setup.run(settings, demo_contents=False, rounds=_ROUNDS)

@@ -4,7 +4,7 @@ Whatever goes wrong with one enclave is a `HemaSealError`: the caller then asks 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -170,9 +170,8 @@ def view(app: App, *, which: ImageOfCase, slug: str, sealed_image: bytes) -> byt
         RecordDamaged: the image does not open, or was not for this hospital.
         ImageBroken: the image cannot be read.
     """
-    client, trust, _ = _client(app, slug)
-    sealed = client.view(sealed_image=sealed_image, **which.names)
-    return _opened(app, trust, sealed, view_context(party=client.party, **which.names))
+    sealed, trust = _asked(app, slug, lambda client: client.view(sealed_image=sealed_image, **which.names))
+    return _opened(app, trust, sealed, view_context(party=serving_party(slug), **which.names))
 
 
 def view_squares(app: App, *, which: ImageOfCase, slug: str, sealed_image: bytes, boxes: Sequence[Box]) -> bytes:
@@ -181,9 +180,9 @@ def view_squares(app: App, *, which: ImageOfCase, slug: str, sealed_image: bytes
     Raises:
         EnclaveUnavailable, MemberRefused, MeasurementRefused, RecordDamaged, ImageBroken: as `view`.
     """
-    client, trust, _ = _client(app, slug)
-    sealed = client.crops(sealed_image=sealed_image, boxes=tuple(boxes), **which.names)
-    return _opened(app, trust, sealed, crops_context(party=client.party, **which.names))
+    cut = {"sealed_image": sealed_image, "boxes": tuple(boxes), **which.names}
+    sealed, trust = _asked(app, slug, lambda client: client.crops(**cut))
+    return _opened(app, trust, sealed, crops_context(party=serving_party(slug), **which.names))
 
 
 def hand_over(app: App, *, which: ImageOfCase, slug: str, to: Certificate, sealed_image: bytes) -> bytes:
@@ -198,8 +197,7 @@ def hand_over(app: App, *, which: ImageOfCase, slug: str, to: Certificate, seale
         RecordDamaged: the image does not open, or the new enclave cannot open what it was handed.
         ImageBroken: the image cannot be read.
     """
-    client, _, _ = _client(app, slug)
-    block = client.hand_over(sealed_image=sealed_image, to=to, **which.names)
+    block, _ = _asked(app, slug, lambda client: client.hand_over(sealed_image=sealed_image, to=to, **which.names))
     context = image_context(**which.names)
     try:
         handed = with_recipients(
@@ -209,6 +207,16 @@ def hand_over(app: App, *, which: ImageOfCase, slug: str, to: Certificate, seale
         raise RecordDamaged from error
     view_squares(app, which=which, slug=slug_of(to.party), sealed_image=handed, boxes=[_PIXEL])
     return handed
+
+
+def _asked(app: App, slug: str, act: Callable[[EnclaveClient], bytes]) -> tuple[bytes, Trust]:
+    """Return what an enclave answers, and the trust it was asked under; one that just died is asked once more."""
+    client, trust, _ = _client(app, slug)
+    try:
+        return act(client), trust
+    except EnclaveUnavailable:
+        client, trust, _ = _client(app, slug)
+        return act(client), trust
 
 
 def _client(app: App, slug: str) -> tuple[EnclaveClient, Trust, Approvals]:

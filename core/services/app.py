@@ -23,6 +23,7 @@ from core.settings import Mode, Settings
 from db import migrate
 from db.engine import make_engine, read_scope
 from db.models import CertificateRecord, Hospital, RevocationList, User
+from security.authority import CRL_FILE
 from security.certificates import Certificate, Trust
 from security.errors import CertificateRefused, KeyMissing, SelfTestFailed
 from security.identity import Identity, load_root
@@ -39,7 +40,6 @@ __all__ = ["APP_PARTY", "Actor", "App", "check_settings", "load_master_key"]
 
 RECORDS_SECRET = "records"  # noqa: S105 (the name of a file)
 NAMES_SECRET = "sign-in-names"  # noqa: S105
-CRL_FILE = "newest.crl"
 MOST_ANSWERED = 24
 """So many cases one process has answered at once; an enclave serves 32 requests, so that room is left for viewing."""
 _MIN_DISTINCT_DIGITS = 8
@@ -49,10 +49,12 @@ def check_settings(settings: Settings) -> None:
     """Refuse secrets and ways of serving that an installation must not have.
 
     Raises:
-        SettingsError: in production the master key is missing, is a key file, or is not random, or e-mails would go
-            unencrypted; what `core.services.serving.check_transport` refuses; a mail server without a sender's address.
+        SettingsError: addresses of enclaves cannot be read; in production the master key is missing, is a key file, or
+            is not random, or e-mails would go unencrypted; what `core.services.serving.check_transport` refuses; a mail
+            server without a sender's address.
     """
     check_transport(settings)
+    _ = settings.remote_enclaves
     if settings.mail_host and "@" not in settings.mail_from:
         raise SettingsError("HEMASEAL_MAIL_FROM must be an address where HEMASEAL_MAIL_HOST is set")
     if settings.mode is not Mode.PRODUCTION:
@@ -183,12 +185,12 @@ class App:
 
     @cached_property
     def supervisor(self) -> "EnclaveSupervisor":
-        """Starts and reaches the enclave processes of the active hospitals."""
+        """Starts the enclave processes of the active hospitals, and reaches those on other machines."""
         from core.diagnosis.supervisor import EnclaveSupervisor  # noqa: PLC0415 (an app without cases needs none)
 
         with read_scope(self.engine) as session:
             slugs = session.exec(select(Hospital.slug).where(col(Hospital.is_active)).order_by(Hospital.slug)).all()
-        return EnclaveSupervisor(self.settings, [f"{slug}.serving" for slug in slugs])
+        return EnclaveSupervisor(self.settings, [f"{slug}.serving" for slug in slugs], store=self.store)
 
     @cached_property
     def name_key(self) -> bytes:

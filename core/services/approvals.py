@@ -4,14 +4,16 @@ Whoever can write to the database cannot make such a list; and an older one is r
 number that it has seen in its own key folder. Cases that come while the installed code is not approved wait.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from core.diagnosis.approvals import Approval, Approvals
 from core.diagnosis.measurement import Measurement, measure
+from core.diagnosis.remote import ReplicaView
 from core.errors import InvalidInput, MeasurementRefused, NotFound
 from core.services import audit
 from core.services.app import APP_PARTY, Actor, App
@@ -56,6 +58,7 @@ class MeasurementView:
         differences: from the newest approval; empty if the installed code is approved.
         problem: why there is no list in force, or "".
         has_list: whether the database holds one, believed or not.
+        elsewhere: enclaves on other machines, as they were when they were asked last.
     """
 
     installed: Measurement
@@ -65,6 +68,7 @@ class MeasurementView:
     differences: tuple[Difference, ...]
     problem: str = ""
     has_list: bool = True
+    elsewhere: tuple[ReplicaView, ...] = ()
 
 
 def in_force(app: App, session: Session | None = None) -> Approvals:
@@ -89,14 +93,16 @@ def in_force(app: App, session: Session | None = None) -> Approvals:
 
 
 def overview(app: App, actor: Actor) -> MeasurementView:
-    """Return the installed code beside what is approved.
+    """Return the installed code beside what is approved, and what enclaves on other machines say that they run.
 
     Raises:
         NotAuthorised: not the authority.
     """
     with read_scope(app.engine) as session:
         authorise(app, session, actor, Action.READ_MEASUREMENT, Relation.ANY)
-    return _view(app)
+        trust, believed = app.trust(session), _believed(app, session)
+    look = partial(app.supervisor.replicas, identity=app.identity, trust=trust, approvals=believed)
+    return replace(_view(app), elsewhere=tuple(one for party in app.supervisor.elsewhere for one in look(party)))
 
 
 def approve(app: App, actor: Actor, measurement: str) -> int:

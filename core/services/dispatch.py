@@ -1,15 +1,15 @@
 """Where a picture goes: the choice of hospitals (`routing`) made on what the database and the certificates say now."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from sqlmodel import Session, col, select
 
 from core.errors import MemberRefused
 from core.services.app import App
-from core.services.candidates import ServedModel, candidates, served_model
+from core.services.candidates import ServedModel, ServingCertificate, candidates, served_model
 from core.services.places import Place
-from core.services.routing import RoutingDecision, choose
+from core.services.routing import Candidate, RoutingDecision, choose
 from core.studies import Study
 from db.engine import read_scope
 from db.models import CertificateRecord
@@ -39,6 +39,7 @@ def route(app: App, study: Study, *, place: Place | None, preferred: str | None,
         model = served_model(app, session, study)
         hospitals, readers = candidates(session, model, now=app.clock.now())
         trust = app.trust(session)
+    hospitals = [replace(known, healthy=known.healthy and not _is_silent(app, known, readers)) for known in hospitals]
     refused: set[str] = set()
     while True:
         able = [replace(known, has_model=known.has_model and known.hospital_id not in refused) for known in hospitals]
@@ -53,6 +54,10 @@ def route(app: App, study: Study, *, place: Place | None, preferred: str | None,
                 refused.add(key)
         if not refused.intersection({decision.hospital_id, decision.fallback_id}):
             return Route(decision=decision, model=model, recipients=tuple(recipients))
+
+
+def _is_silent(app: App, known: Candidate, readers: Mapping[str, ServingCertificate]) -> bool:
+    return known.hospital_id in readers and app.supervisor.is_silent(readers[known.hospital_id].party)
 
 
 def none_revoked(session: Session, certificates: Collection[Certificate]) -> bool:

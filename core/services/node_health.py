@@ -9,7 +9,8 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select, text
 
 from core.diagnosis.measurement import measure
-from core.errors import EnclaveUnavailable, HemaSealError, MeasurementRefused
+from core.diagnosis.remote import EnclaveState, ReplicaView, state_of
+from core.errors import HemaSealError
 from core.learning.orders import serving_party, training_party
 from core.learning.run_events import EventKind
 from core.services import approvals, worker_process
@@ -21,20 +22,10 @@ from core.services.run_memory import TRAINED
 from db.engine import read_scope
 from db.models import Case, CaseStatus, RunEvent
 
-__all__ = ["Contribution", "EnclaveState", "NodeHealth", "Queue", "WorkerState", "health"]
+__all__ = ["Contribution", "EnclaveState", "NodeHealth", "Queue", "ReplicaView", "WorkerState", "health"]
 
 MOST_CHECKED = 100
 """So many waiting cases, the oldest, are checked for whether anybody can still answer them."""
-
-
-class EnclaveState(StrEnum):
-    """What a hospital's enclave is doing."""
-
-    ANSWERS = "answers"
-    ASLEEP = "asleep"
-    SILENT = "silent"
-    NOT_APPROVED = "not-approved"
-    REFUSED = "refused"
 
 
 class WorkerState(StrEnum):
@@ -43,6 +34,7 @@ class WorkerState(StrEnum):
     LIVES = "lives"
     NONE = "none"
     ELSEWHERE = "elsewhere"
+    OVER_FLOWER = "over-flower"
 
 
 @dataclass(frozen=True)
@@ -73,6 +65,7 @@ class NodeHealth:
         enclave: state of its enclave.
         models: how many models the enclave holds.
         memory_mib: its largest memory so far.
+        replicas: where it is on other machines, each of them; the three above are then of the first that answers.
         worker: whether a worker lives that plays runs.
         contribution: the last update that the node sent, or None.
         database: kind of the database.
@@ -85,6 +78,7 @@ class NodeHealth:
     enclave: EnclaveState
     models: int
     memory_mib: float
+    replicas: tuple[ReplicaView, ...]
     worker: WorkerState
     contribution: Contribution | None
     database: str
@@ -110,7 +104,7 @@ def health(app: App, actor: Actor) -> NodeHealth:
         unreviewed = _queue(session, care, col(Case.status) == CaseStatus.ANSWERED)
         lost = len(out_of_reach(app, session, oldest))
         contribution = _contribution(session, training_party(hospital.slug))
-    state, models, memory = _enclave(app, serving_party(hospital.slug))
+    state, models, memory, replicas = _enclave(app, serving_party(hospital.slug))
     return NodeHealth(
         unanswered=unanswered,
         lost=lost,
@@ -118,6 +112,7 @@ def health(app: App, actor: Actor) -> NodeHealth:
         enclave=state,
         models=models,
         memory_mib=memory,
+        replicas=replicas,
         worker=_worker(app),
         contribution=contribution,
         database=app.engine.dialect.name,
@@ -141,26 +136,28 @@ def _contribution(session: Session, party: str) -> Contribution | None:
     return None if newest is None else Contribution(newest.at, newest.run_id, newest.round_number)
 
 
-def _enclave(app: App, party: str) -> tuple[EnclaveState, int, float]:
-    """Return the state of a hospital's enclave, how many models it holds and how much memory it took."""
+def _enclave(app: App, party: str) -> tuple[EnclaveState, int, float, tuple[ReplicaView, ...]]:
+    """Return the state of a hospital's enclave, how many models it holds, its memory, and its replicas elsewhere."""
     try:
         with read_scope(app.engine) as session:
             trust, approved = app.trust(session), approvals.in_force(app, session)
+        replicas = app.supervisor.replicas(party, identity=app.identity, trust=trust, approvals=approved)
+        if replicas:
+            best = next((one for one in replicas if one.state is EnclaveState.ANSWERS), replicas[0])
+            return best.state, best.models, best.memory_mib, replicas
         if approved.find(measure().sha256) is None:
-            return EnclaveState.NOT_APPROVED, 0, 0.0
+            return EnclaveState.NOT_APPROVED, 0, 0.0, ()
         said = app.supervisor.hello(party, identity=app.identity, trust=trust, approvals=approved)
-    except EnclaveUnavailable:
-        return EnclaveState.SILENT, 0, 0.0
-    except MeasurementRefused:
-        return EnclaveState.NOT_APPROVED, 0, 0.0
-    except HemaSealError:
-        return EnclaveState.REFUSED, 0, 0.0
+    except HemaSealError as error:
+        return state_of(error), 0, 0.0, ()
     if said is None:
-        return EnclaveState.ASLEEP, 0, 0.0
-    return EnclaveState.ANSWERS, len(said.models), said.rss_mb
+        return EnclaveState.ASLEEP, 0, 0.0, ()
+    return EnclaveState.ANSWERS, len(said.models), said.rss_mb, ()
 
 
 def _worker(app: App) -> WorkerState:
     if app.settings.flower_socket is not None:
+        return WorkerState.OVER_FLOWER
+    if not app.settings.start_worker:
         return WorkerState.ELSEWHERE
     return WorkerState.LIVES if worker_process.is_running(app.settings) else WorkerState.NONE

@@ -45,6 +45,7 @@ def environment(settings: Settings) -> dict[str, str]:
     values = {
         "HEMASEAL_MODE": settings.mode.value,
         "HEMASEAL_DATA_DIR": str(settings.data_dir.resolve()),
+        "HEMASEAL_RUNTIME_DIR": str(settings.run_dir.resolve()),
         "HEMASEAL_DATABASE_URL": settings.database,
         "DATABASE_URL": settings.database,
         "TF_CPP_MIN_LOG_LEVEL": "3",

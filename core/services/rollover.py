@@ -21,7 +21,7 @@ from sqlmodel import Session, col, select
 from core.clock import Clock
 from core.errors import AuditLogBroken
 from core.services import audit_log
-from core.services.app import CRL_FILE, App, load_master_key
+from core.services.app import App, load_master_key
 from core.services.audit_kept import keep_end
 from core.services.authority import AUTHORITY, CERTIFICATE_DAYS, note_certificate, revoked_in
 from core.services.rewrapping import Hands
@@ -30,7 +30,7 @@ from core.services.rollover_plan import Plan
 from core.settings import Settings
 from db.engine import session_scope
 from db.models import CertificateRecord, RevocationList, Run, RunStatus, UserSession
-from security.authority import ROOT_FILE, CertificateAuthority
+from security.authority import CRL_FILE, ROOT_FILE, CertificateAuthority
 from security.certificates import Trust
 from security.identity import read_certificate
 from security.keys import KeyStore, KeyUse

@@ -43,8 +43,11 @@ def _is_locked(settings: Settings) -> bool:
 def ensure_running(settings: Settings) -> bool:
     """Start a worker unless one lives or is starting; returns whether one was started. Does not wait for it.
 
-    A worker of another database is asked to end; a later call, when it has gone, starts one.
+    Where the settings say that workers are elsewhere none is started, nor ended. One of another database is asked to
+    end; a later call, when it has gone, starts one.
     """
+    if not settings.start_worker:
+        return False
     if _is_locked(settings):
         if _is_of_another_database(settings):
             stop(settings)

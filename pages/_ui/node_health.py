@@ -6,20 +6,21 @@ import streamlit as st
 
 from core.services import node_health as service
 from core.services.app import Actor, App
-from core.services.node_health import EnclaveState, Queue, WorkerState
-from pages._ui import times
+from core.services.node_health import EnclaveState, Queue, ReplicaView, WorkerState
+from pages._ui import enclave_words, times
 
-ENCLAVE: dict[EnclaveState, tuple[str, str]] = {
-    EnclaveState.ANSWERS: ("✓ answers", ""),
-    EnclaveState.ASLEEP: ("✓ ready", "it starts with the next picture"),
-    EnclaveState.SILENT: ("✕ does not answer", "its log below says why; the next picture starts it anew"),
-    EnclaveState.NOT_APPROVED: ("✕ not approved", "ask the trusted authority to approve this installation's program"),
-    EnclaveState.REFUSED: ("✕ certificate refused", "ask the trusted authority for a new one"),
+HINTS: dict[EnclaveState, str] = {
+    EnclaveState.ANSWERS: "",
+    EnclaveState.ASLEEP: "it starts with the next picture",
+    EnclaveState.SILENT: "its log below says why; the next picture starts it anew",
+    EnclaveState.NOT_APPROVED: "ask the trusted authority to approve this installation's program",
+    EnclaveState.REFUSED: "ask the trusted authority for a new one",
 }
 WORKER: dict[WorkerState, tuple[str, str]] = {
     WorkerState.LIVES: ("✓ lives", "it plays runs as they are ordered"),
     WorkerState.NONE: ("✓ ready", "it starts with the next run"),
-    WorkerState.ELSEWHERE: ("over Flower", "runs reach your own machine's training process"),
+    WorkerState.ELSEWHERE: ("on other machines", "whichever is free takes a run that is ordered"),
+    WorkerState.OVER_FLOWER: ("over Flower", "runs reach your own machine's training process"),
 }
 DATABASES = {"sqlite": "SQLite", "mysql": "MySQL", "mariadb": "MariaDB"}
 
@@ -41,13 +42,15 @@ def draw(app: App, person: Actor) -> None:
         with first:
             holds = {0: "no model yet", 1: "one model"}.get(found.models, f"{found.models} models")
             more = f"{holds}, {found.memory_mib:.0f} MiB of memory" if found.memory_mib else ""
-            word, hint = ENCLAVE[found.enclave]
-            _fact("Enclave", word, more or hint)
+            hint = "" if found.replicas else HINTS[found.enclave]
+            _fact("Enclave", enclave_words.STATES[found.enclave], more or hint)
         with second:
             _fact("Worker", *WORKER[found.worker])
         with third:
             name = DATABASES.get(found.database, found.database)
             _fact("Database", "✓ answers", f"{name}, {found.database_ms:.1f} ms")
+        if found.replicas:
+            st.caption("The enclave is on machines of its own:  \n" + "  \n".join(map(_replica, found.replicas)))
         if found.lost:
             st.warning(
                 f"{_cases(Queue(found.lost, None))} cannot be answered any more: the picture was sealed for a key that "
@@ -72,6 +75,11 @@ def _cases(queue: Queue) -> str:
 
 def _since(queue: Queue, now: datetime) -> str:
     return "" if queue.oldest is None else f"the oldest for {age(now - queue.oldest)}"
+
+
+def _replica(one: ReplicaView) -> str:
+    since = f" since {times.show_time(one.since)}" if one.since is not None else ""
+    return f"`{one.address}` {enclave_words.STATES[one.state]}{since}"
 
 
 def _fact(name: str, value: str, more: str) -> None:

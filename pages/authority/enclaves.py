@@ -6,7 +6,7 @@ import streamlit as st
 from core.errors import HemaSealError
 from core.services import approvals as service
 from core.services.approvals import MeasurementView, Standing
-from pages._ui import guard, shell, state, times
+from pages._ui import enclave_words, guard, shell, state, times
 
 STANDING = {
     Standing.APPROVED: "✓ approved",
@@ -94,6 +94,33 @@ def approved(view: MeasurementView) -> None:
             st.rerun()
 
 
+def elsewhere(view: MeasurementView) -> None:
+    """Draw how the enclaves on other machines are."""
+    if not view.elsewhere:
+        return
+    st.header("On other machines", anchor=False)
+    approvals = {one.measurement.sha256: str(one.number) for one in view.approved}
+    rows = [
+        {
+            "Enclave": one.party,
+            "Address": one.address,
+            "State": enclave_words.STATES[one.state],
+            "Since": times.show_time(one.since),
+            "Measurement": one.measurement[:16] or times.NOTHING,
+            "Approval": approvals.get(one.measurement, times.NOTHING),
+        }
+        for one in view.elsewhere
+    ]
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        height="content",
+        key="enclaves_elsewhere",
+        alt="Enclaves on other machines, whether each answers, since when, and what it runs",
+    )
+    st.caption("As this app process has seen it since it was started; each other one of the same app looks for itself.")
+
+
 shell.title(
     "Enclaves",
     "Patients' images are opened by enclaves only. An enclave states what program it runs; the app talks to it, and "
@@ -105,6 +132,7 @@ try:
     shown = service.overview(app, person)
     installed(shown)
     approved(shown)
+    elsewhere(shown)
 except HemaSealError as error:
     shell.show_error(error)
 st.caption(

@@ -3,6 +3,7 @@
 import select
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
@@ -13,8 +14,10 @@ _TICK_S = 0.02
 class Proxy:
     """Forwards connections to one server. A context manager."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, heard: Callable[[bytes], None] = lambda _data: None) -> None:
+        """Forward to a server; `heard` is given all that passes, either way."""
         self._target = (host, port)
+        self._heard = heard
         self._listener = self._listen(0)
         self.port: int = self._listener.getsockname()[1]
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
@@ -51,6 +54,10 @@ class Proxy:
             if self._listener.fileno() < 0:
                 self._listener = self._listen(self.port)
 
+    def lead_to(self, host: str, port: int) -> None:
+        """Forward new connections to another server; those that there are stay where they are."""
+        self._target = (host, port)
+
     def silence(self) -> None:
         """Forward nothing, close nothing."""
         self._silent.set()
@@ -86,6 +93,7 @@ class Proxy:
         data = b""
         with suppress(OSError):
             data = ready.recv(_BUFFER)
+        self._heard(data)
         other = pair[1] if ready is pair[0] else pair[0]
         try:
             if not (self._deaf.is_set() and ready is pair[1]):

@@ -149,14 +149,19 @@ def test_looking_tells_an_enclave_that_sleeps_from_one_that_answers_or_is_silent
     assert node_health.health(app, hospital).enclave is EnclaveState.ASLEEP
     assert app.supervisor.running() == {}, "looking starts none"
 
+    def none_elsewhere(_party: str, **_: object) -> tuple[()]:
+        return ()
+
     said = SimpleNamespace(models=("m",), rss_mb=80.0)
-    awake = node_health.health(_with(app, SimpleNamespace(hello=lambda _party, **_: said)), hospital)
+    answering = SimpleNamespace(replicas=none_elsewhere, hello=lambda _party, **_: said)
+    awake = node_health.health(_with(app, answering), hospital)
     assert (awake.enclave, awake.models, awake.memory_mib) == (EnclaveState.ANSWERS, 1, 80.0)
 
     def silent(_party: str, **_: object) -> None:
         raise EnclaveUnavailable
 
-    assert node_health.health(_with(app, SimpleNamespace(hello=silent)), hospital).enclave is EnclaveState.SILENT
+    hanging = SimpleNamespace(replicas=none_elsewhere, hello=silent)
+    assert node_health.health(_with(app, hanging), hospital).enclave is EnclaveState.SILENT
 
 
 def test_the_last_contribution_is_the_newest_update_that_the_node_sent(

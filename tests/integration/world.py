@@ -67,6 +67,10 @@ class World:
 class NoEnclaves:
     """In place of the supervisor: an act that is allowed comes this far and no further."""
 
+    def is_silent(self, _party: str) -> bool:
+        """Keep no hospital from being chosen."""
+        return False
+
     def __getattr__(self, name: str) -> NoReturn:
         """Answer nothing, whatever is asked."""
         raise EnclaveUnavailable
