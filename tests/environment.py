@@ -19,12 +19,15 @@ from pathlib import Path
 
 import pymysql
 
+from tests.nginx import find_nginx
+
 ROOT = Path(__file__).resolve().parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 IMAGES = ROOT.parent / "shared" / "data"
 AXE_VERSION = "4.14.1"
 AXE_SHA512 = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
 """Of the package, as npm states it; checked before anything in it is read."""
+NGINX = Path(sys.prefix) / "nginx" / "usr" / "sbin" / "nginx"
 AXE = Path(sys.prefix) / f"axe-core-{AXE_VERSION}" / "axe.min.js"
 
 
@@ -77,6 +80,20 @@ def find_axe() -> Path | None:
             AXE.parent.mkdir(exist_ok=True)
             AXE.write_bytes(script.read())
     return AXE
+
+
+def unpacked_nginx() -> Path | None:
+    """Return an nginx out of Debian's package, or None; the package is not installed, which would start a server."""
+    try:
+        if not NGINX.exists():
+            with tempfile.TemporaryDirectory(prefix="hemaseal-nginx-") as folder:
+                subprocess.run(["apt-get", "download", "-qq", "nginx"], cwd=folder, capture_output=True, check=True)
+                (package,) = Path(folder).glob("nginx_*.deb")
+                subprocess.run(["dpkg", "-x", package, NGINX.parents[2]], capture_output=True, check=True)
+        subprocess.run([NGINX, "-v"], capture_output=True, check=True)
+    except (OSError, ValueError, subprocess.CalledProcessError):
+        return None
+    return NGINX
 
 
 def _answers(port: int) -> bool:
@@ -144,6 +161,10 @@ def main(arguments: list[str]) -> int:
         print("no Chromium here and none could be installed: tests/browser is left out")
     if browser and find_axe() is None:
         print(f"no axe-core {AXE_VERSION} here and npm gave none: the look at every page in tests/browser is left out")
+    if proxy := find_nginx() or unpacked_nginx():
+        environment["NGINX"] = str(proxy)
+    else:
+        print("no nginx here and Debian's package could not be had: the tests of the proxy are left out")
     if "HEMASEAL_TEST_IMAGES" not in environment and IMAGES.is_dir():
         environment["HEMASEAL_TEST_IMAGES"] = str(IMAGES)
     with mysql_server() as url:

@@ -2,13 +2,11 @@
 
 import http.client
 import re
-import shutil
 import socket
 import ssl
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -32,6 +30,7 @@ from tests.browser.harness import (
     sign_out,
     visit,
 )
+from tests.nginx import nginx
 
 DEMO_CONTENTS = False
 NAMES = ("127.0.0.1", "localhost", "app.example.org")
@@ -169,11 +168,8 @@ def behind(data_dir: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def nginx(folder: Path, tls: Path, app_port: int) -> Iterator[tuple[int, int]]:
+def proxied(folder: Path, tls: Path, app_port: int) -> Iterator[tuple[int, int]]:
     """An nginx with the documented configuration before what listens on `app_port`: its https and its http port."""
-    program = shutil.which("nginx")
-    if program is None:
-        pytest.skip("no nginx found: the documented proxy was not tried")
     secure, plain, site = free_port(), free_port(), documented()
     for written, real in {
         "127.0.0.1:8501": f"127.0.0.1:{app_port}",
@@ -183,34 +179,14 @@ def nginx(folder: Path, tls: Path, app_port: int) -> Iterator[tuple[int, int]]:
     }.items():
         assert written in site
         site = site.replace(written, real)
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    places = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
-    (folder / "nginx.conf").write_text(
-        f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;\n"
-        f"events {{}}\nhttp {{ access_log off; {places}\n{site}\n}}\n"
-    )
-    process = subprocess.Popen([program, "-p", str(folder), "-c", str(folder / "nginx.conf")], stderr=subprocess.PIPE)
-    try:
-        deadline = time.monotonic() + 20
-        while not answers(secure):
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+    with nginx(folder, site, secure):
         yield secure, plain
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture(scope="module")
 def proxy(behind: Server, tls: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
     """The documented nginx before the application."""
-    with nginx(tmp_path_factory.mktemp("nginx"), tls, behind.port) as ports:
+    with proxied(tmp_path_factory.mktemp("nginx"), tls, behind.port) as ports:
         yield ports
 
 
@@ -272,7 +248,7 @@ def test_the_documented_proxy_says_itself_where_a_client_is_whatever_the_client_
 ) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), _Echo) as echo:
         threading.Thread(target=echo.serve_forever, daemon=True).start()
-        with nginx(tmp_path, tls, echo.server_address[1]) as (secure, _):
+        with proxied(tmp_path, tls, echo.server_address[1]) as (secure, _):
             claim = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "http", "Host": "app.example.org"}
             got = fetch(secure, tls / "root.crt", "/", **claim).headers
             closed = fetch(secure, tls / "root.crt", "/_stcore/metrics")

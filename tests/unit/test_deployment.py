@@ -1,8 +1,9 @@
-"""The files below deploy/ are held against the code: what they name exists there. They are read here, not run."""
+"""The files below deploy/ are held against the code: what they name exists there. They are read here, not run.
+
+The proxy's configuration is run in `tests/integration/test_proxy.py`.
+"""
 
 import re
-import shutil
-import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -148,20 +149,13 @@ def test_the_proxy_keeps_a_browser_with_one_process_and_is_else_the_documented_o
     assert "proxy_pass http://app;" in directives(site())
 
 
-def test_the_proxys_configuration_is_one_that_nginx_could_read(tmp_path: Path) -> None:
+def test_the_proxys_configuration_is_one_that_nginx_could_read() -> None:
     depth = 0
     for line in directives(site()):
         assert line.endswith(("{", "}", ";")), line
         depth += line.count("{") - line.count("}")
         assert depth >= 0, line
     assert depth == 0
-    program = shutil.which("nginx")
-    if program is not None:
-        text = re.sub(r"ssl_certificate\S* \S+;|listen 443 ssl;", "", site()).replace("listen 80", "listen 8080")
-        text = re.sub(r"server app-(\d):8501", r"server 127.0.0.\1:8501", text)
-        (tmp_path / "nginx.conf").write_text(f"pid {tmp_path}/pid;\n{text}", encoding="utf-8")
-        command = [program, "-t", "-q", "-e", "stderr", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
-        subprocess.run(command, check=True)
 
 
 def test_the_image_holds_the_code_and_nothing_of_an_installation() -> None:
