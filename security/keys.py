@@ -71,6 +71,11 @@ def check_party(party: str) -> str:
     return party
 
 
+def folders_of_parties(keys_dir: Path) -> list[str]:
+    """Return the parties that have a folder there, sorted; a folder of another name (``lost+found``) is nobody's."""
+    return sorted(one.name for one in keys_dir.glob("*/") if _PARTY.fullmatch(one.name))
+
+
 def fingerprint(public_key: ec.EllipticCurvePublicKey) -> str:
     """Return the SHA-256 of the public key's SubjectPublicKeyInfo, hex."""
     digest = hashes.Hash(hashes.SHA256())

@@ -33,7 +33,7 @@ from db.models import CertificateRecord, RevocationList, Run, RunStatus, UserSes
 from security.authority import CRL_FILE, ROOT_FILE, CertificateAuthority
 from security.certificates import Trust
 from security.identity import read_certificate
-from security.keys import KeyStore, KeyUse
+from security.keys import KeyStore, KeyUse, folders_of_parties
 from security.rollover import (
     NEXT,
     destroy_former,
@@ -91,7 +91,7 @@ Tell = Callable[[Progress], None]
 def parties_here(settings: Settings) -> list[str]:
     """Return the parties whose private keys are in this installation, sorted."""
     master = load_master_key(settings)
-    stores = [KeyStore(settings.keys_dir, one.name, master) for one in sorted(settings.keys_dir.glob("*/"))]
+    stores = [KeyStore(settings.keys_dir, party, master) for party in folders_of_parties(settings.keys_dir)]
     return [store.party for store in stores if store.has(KeyUse.SIGN) and store.has(KeyUse.SEAL)]
 
 

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from security.errors import KeyMissing, SecurityError
-from security.keys import KeyStore, KeyUse, MasterKey, PrivateKey
+from security.keys import KeyStore, KeyUse, MasterKey, PrivateKey, folders_of_parties
 from security.records import RecordCipher
 from tests.unit.security.conftest import World
 
@@ -57,6 +57,13 @@ def test_each_party_has_its_own_passphrase() -> None:
 def test_a_party_name_that_could_leave_its_folder_is_refused(tmp_path: Path, party: str) -> None:
     with pytest.raises(ValueError, match="party name"):
         KeyStore(tmp_path, party, MASTER)
+
+
+def test_a_folder_of_another_name_is_nobodys(tmp_path: Path) -> None:
+    for name in ("north.training", "app", "lost+found", ".cache"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "east.training").write_text("no folder")
+    assert folders_of_parties(tmp_path) == ["app", "north.training"]
 
 
 def test_a_key_is_kept_encrypted_and_opens_with_the_right_master_key_only(tmp_path: Path) -> None:
