@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page
 from benchmarks.processes import resident
 
 MB = 2**20
-DUMP_S = 20.0
+DUMP_S = 120.0
 _TRACED = {"includedCategories": ["disabled-by-default-memory-infra"], "memoryDumpConfig": {"triggers": []}}
 _HELD = {
     "blink_gc/main/heap": "allocated_objects_size",
