@@ -445,6 +445,9 @@ def test_a_certificate_that_does_not_hold_is_refused_and_not_taken_for_silence(
 def test_a_service_that_cannot_start_says_why(installation: Installation, tmp_path: Path) -> None:
     machine = Machine(installation, tmp_path, NORTH)
     assert "HEMASEAL_MASTER_KEY is required in production" in machine.refusal(HEMASEAL_MODE="production")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        machine.port = taken.getsockname()[1]
+        assert machine.refusal().splitlines()[-1] == f"cannot listen at {machine.place}: Address already in use"
     machine.keep("sign.p8", b"no key")
     assert "has no signing key" in machine.refusal()
 
