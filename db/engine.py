@@ -11,7 +11,7 @@ from functools import partial
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy import Engine, ExceptionContext, create_engine, event, make_url
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session
@@ -21,6 +21,10 @@ from core.errors import DatabaseUnavailable
 READ_ONLY = "hemaseal_read_only"
 _BUSY_TIMEOUT_S = 15
 _HAS_TURN = "hemaseal_has_turn"
+_WRITABLE = ("0", "OFF")
+"""What ``read_only`` says of a server that takes writes: a number, from MariaDB 12 on a word."""
+_REFUSES_WORK = (1047, 1290, 1836)
+"""Errors of a server that lives and is none to go on with: outside of its cluster (Galera), or read-only."""
 _UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout)
 
 
@@ -28,8 +32,9 @@ def make_engine(url: str) -> Engine:
     """Return an engine for `url` (``sqlite:///…`` or ``mysql+pymysql://…``); nothing is connected yet.
 
     SQLite runs in WAL mode with foreign keys on and waits up to 15 s for a writer. MySQL uses utf8mb4, READ COMMITTED
-    and asks a pooled connection before it is used whether its server lives and takes writes; when it does not, all are
-    made anew, wherever the address leads by then. What rows hold is left out of error messages, which reach logs.
+    and asks a pooled connection before it is used whether its server lives and takes writes; when it does not, or
+    refuses to work, all are made anew, wherever the address leads by then. What rows hold is left out of error
+    messages, which reach logs.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -54,6 +59,7 @@ def make_engine(url: str) -> Engine:
         connect_args={"connect_timeout": 5, "read_timeout": 60, "write_timeout": 60},
     )
     engine.dialect.do_ping = _takes_writes  # type: ignore[method-assign, assignment]
+    event.listen(engine, "handle_error", _leave_server)
     return engine
 
 
@@ -62,9 +68,15 @@ def _takes_writes(connection: Any) -> bool:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT @@global.read_only")
-            return not cursor.fetchone()[0]
+            return str(cursor.fetchone()[0]) in _WRITABLE
     except connection.Error:
         return False
+
+
+def _leave_server(context: ExceptionContext) -> None:
+    """Have all connections made anew, wherever the address leads by then, after a server has refused to work."""
+    if next(iter(context.original_exception.args), None) in _REFUSES_WORK:
+        context.is_disconnect = True
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

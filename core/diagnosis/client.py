@@ -3,6 +3,7 @@
 import secrets
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ from core.diagnosis.wire import (
     Operation,
     Reply,
     Request,
+    limit,
     receive_frame,
     reply_context,
     request_context,
@@ -318,13 +320,17 @@ class EnclaveClient:
             **fields,
         )
 
-    def _connect(self) -> socket.socket:
+    def _connect(self, until: float) -> socket.socket:
         """Return a connection to the enclave: over TLS, if that is set, only once it is known who is there."""
         plain = socket.create_connection((self.host, self.port), timeout=self._timeout_s)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is None:
             return plain
-        connection = self._tls.wrap_socket(plain)
+        limit(plain, until)
+        try:
+            connection = self._tls.wrap_socket(plain)
+        except ssl.SSLCertVerificationError as error:
+            raise MemberRefused(self.party) from error
         try:
             check_peer(connection, trust=self._trust, party=self.party, at=self._clock.now())
         except CertificateRefused as error:
@@ -334,10 +340,11 @@ class EnclaveClient:
 
     def _exchange(self, request_id: bytes, envelope: bytes) -> bytes:
         """Return the answer, unread, to one request."""
+        until = time.monotonic() + self._timeout_s
         try:
-            with self._connect() as connection:
-                send_frame(connection, request_id, envelope)
-                answer = receive_frame(connection)
+            with self._connect(until) as connection:
+                send_frame(connection, request_id, envelope, until=until)
+                answer = receive_frame(connection, until=until)
         except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError) as error:
             raise EnclaveBusy(self.party) from error
         except (OSError, ValueError) as error:

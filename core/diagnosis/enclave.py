@@ -178,7 +178,11 @@ def main(arguments: list[str] | None = None) -> int:
         max_pixels=settings.max_pixels,
         on_stop=stop,
     )
-    with _Server(enclave, place or (HOST, 0), tls) as server:
+    try:
+        server = _Server(enclave, place or (HOST, 0), tls)
+    except OSError as error:
+        sys.exit(f"cannot listen at {options.listen or HOST}: {error.strerror}")
+    with server:
         signal.signal(signal.SIGTERM, lambda *_: stopping.set())
         signal.signal(signal.SIGINT, lambda *_: stopping.set())
         if options.parent is not None:

@@ -117,7 +117,9 @@ class RemoteEnclave:
         self._tls = tls
         self._patience_s = patience_s
         self._replicas: dict[tuple[str, int], _Replica] = {}
+        self._stands_for: dict[tuple[str, int], list[tuple[str, int]]] = {}
         self._resolved_at = -float("inf")
+        self._resolving = threading.Lock()
         self._turns = itertools.count()
 
     def ensure(self, **parts: Any) -> EnclaveClient:
@@ -157,12 +159,29 @@ class RemoteEnclave:
         return bool(known) and not any(one.answers or one.is_due for one in known)
 
     def _known(self) -> list[_Replica]:
-        """Return the replicas by what the names stand for now."""
-        if time.monotonic() - self._resolved_at >= AGAIN_S:
-            self._resolved_at = time.monotonic()
-            found = dict.fromkeys(address for place in self._places for address in _addresses(*place))
-            self._replicas = {address: self._replicas.get(address) or _Replica(*address) for address in found}
+        """Return the replicas by what the names stand for now.
+
+        While one thread looks names up the others go on with what is known, or wait where nothing is yet.
+        """
+        if self._is_due and self._resolving.acquire(blocking=not self._replicas):
+            try:
+                if self._is_due:
+                    self._resolve()
+            finally:
+                self._resolving.release()
         return list(self._replicas.values())
+
+    @property
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._resolved_at >= AGAIN_S
+
+    def _resolve(self) -> None:
+        """Look all names up; one that nobody knows now stands for what it stood for, or else for itself."""
+        for place in self._places:
+            self._stands_for[place] = _addresses(*place) or self._stands_for.get(place) or [place]
+        found = [address for place in self._places for address in self._stands_for[place]]
+        self._replicas = {address: self._replicas.get(address) or _Replica(*address) for address in found}
+        self._resolved_at = time.monotonic()
 
     def _look(self, one: _Replica, parts: dict[str, Any]) -> None:
         """Ask a replica what it is, and note what came of it."""
@@ -208,11 +227,11 @@ class RemoteEnclave:
 
 
 def _addresses(host: str, port: int) -> list[tuple[str, int]]:
-    """Return what a name stands for now; the name itself where nobody knows it."""
+    """Return what a name stands for now; nothing where nobody knows it, or it can be no name."""
     try:
         return [(str(found[4][0]), port) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-    except OSError:
-        return [(host, port)]
+    except (OSError, UnicodeError):
+        return []
 
 
 def state_of(error: HemaSealError) -> EnclaveState:

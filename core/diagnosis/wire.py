@@ -7,6 +7,7 @@ so that a reply fits one request only. Freshness and replay are the enclave's to
 
 import socket
 import threading
+import time
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -186,39 +187,59 @@ def _image_of(case_id: str, image: int, images: int) -> str:
     return case_id if images == 1 else f"{case_id}/{image + 1}/{images}"
 
 
-def send_frame(connection: socket.socket, *parts: bytes) -> None:
-    """Send the parts as one frame.
+def send_frame(connection: socket.socket, *parts: bytes, until: float | None = None) -> None:
+    """Send the parts as one frame, by `until` (of `time.monotonic`): however slowly the other side takes it.
 
     Raises:
         ValueError: they are longer than `MAX_FRAME`.
-        OSError: the connection broke.
+        OSError: the connection broke or timed out.
     """
     length = sum(map(len, parts))
     if length > MAX_FRAME:
         raise ValueError(f"a frame of at most {MAX_FRAME} bytes expected, got {length}")
-    connection.sendall(b"".join((length.to_bytes(_LENGTH_BYTES, "big"), *parts)))
+    left = memoryview(b"".join((length.to_bytes(_LENGTH_BYTES, "big"), *parts)))
+    while left:
+        limit(connection, until)
+        left = left[connection.send(left) :]
 
 
-def receive_frame(connection: socket.socket) -> bytes | None:
+def receive_frame(connection: socket.socket, *, until: float | None = None) -> bytes | None:
     """Return the next frame, or None if the other side closed the connection between frames.
+
+    It is there by `until` (of `time.monotonic`), however slowly it comes.
 
     Raises:
         ValueError: the frame is too long or ends too early.
         OSError: the connection broke or timed out.
     """
+    limit(connection, until)
     first = connection.recv(_LENGTH_BYTES)
     if not first:
         return None
-    length = int.from_bytes(first + _receive(connection, _LENGTH_BYTES - len(first)), "big")
+    length = int.from_bytes(first + _receive(connection, _LENGTH_BYTES - len(first), until), "big")
     if length > MAX_FRAME:
         raise ValueError(f"a frame of at most {MAX_FRAME} bytes expected, {length} announced")
-    return _receive(connection, length)
+    return _receive(connection, length, until)
 
 
-def _receive(connection: socket.socket, count: int) -> bytes:
+def limit(connection: socket.socket, until: float | None) -> None:
+    """Let the next operation of a connection take what is left until then; without it, what its timeout says.
+
+    Raises:
+        TimeoutError: nothing is left.
+    """
+    if until is not None:
+        left_s = until - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        connection.settimeout(left_s)
+
+
+def _receive(connection: socket.socket, count: int, until: float | None) -> bytes:
     """Return the next `count` bytes; memory grows with what arrives, not with what a stranger announces."""
     data = bytearray()
     while len(data) < count:
+        limit(connection, until)
         part = connection.recv(min(count - len(data), _PART_BYTES))
         if not part:
             raise ValueError("the frame ended too early")

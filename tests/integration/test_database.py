@@ -6,13 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, text, update
 from sqlalchemy.exc import IntegrityError, StatementError
-from sqlmodel import SQLModel, col, select
+from sqlmodel import Session, SQLModel, col, select
 
 from core.clock import FixedClock
 from core.errors import CheckpointRefused, DatabaseUnavailable, NotFound
@@ -200,3 +202,33 @@ def test_writers_of_one_process_wait_for_their_turn_and_give_it_back_however_the
     with read_scope(patient) as session:
         assert set(session.exec(select(User.username)).all()) == {"first", "second", *map(str, range(8))}
     patient.dispose()
+
+
+@pytest.mark.parametrize(
+    ("said", "takes"), [(0, True), ("OFF", True), (1, False), ("ON", False), ("NO_LOCK", False), (None, False)]
+)
+def test_whether_a_server_takes_writes_is_read_however_it_says_so(said: object, takes: bool) -> None:
+    """MySQL and MariaDB before 12 say a number, later ones a word; one that was lost says nothing."""
+    cursor = MagicMock()
+    cursor.__enter__.return_value.fetchone.return_value = (said,)
+    ping: Any = make_engine("mysql+pymysql://root@127.0.0.1:1/none").dialect.do_ping
+    assert ping(MagicMock(cursor=lambda: cursor)) is takes
+
+
+@pytest.mark.parametrize("database_url", ["mysql"], indirect=True)
+@pytest.mark.mysql
+@pytest.mark.parametrize("number", [1047, 1290, 1836])
+def test_a_server_that_refuses_to_work_is_left_for_whatever_the_address_leads_to_next(
+    engine: Engine, number: int
+) -> None:
+    """A node that lost its cluster (Galera) answers the ping of a connection, and refuses all else."""
+
+    def connection_of(said: Session) -> int:
+        return said.exec(text("SELECT CONNECTION_ID()")).scalar_one()  # type: ignore[call-overload]
+
+    with read_scope(engine) as session:
+        first = connection_of(session)
+    with pytest.raises(DatabaseUnavailable), read_scope(engine) as session:
+        session.exec(text(f"SIGNAL SQLSTATE '08S01' SET MYSQL_ERRNO = {number}"))  # type: ignore[call-overload]
+    with read_scope(engine) as session:
+        assert connection_of(session) != first

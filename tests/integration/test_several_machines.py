@@ -3,13 +3,19 @@
 import socket
 import ssl
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlmodel import col, select
 
+from core.clock import SystemClock
 from core.diagnosis import remote
 from core.diagnosis.bundle import ServingModel
 from core.diagnosis.client import EnclaveClient
@@ -84,8 +90,14 @@ def clinic(app: App, model: ServingModel, pair: list[Machine]) -> Iterator[App]:
     made.supervisor.stop_all()
 
 
-def parts(app: App) -> dict[str, object]:
+def parts(app: App) -> dict[str, Any]:
     return {"identity": app.identity, "trust": app.trust(), "approvals": approvals.in_force(app)}
+
+
+def reached(app: App, *places: tuple[str, int]) -> RemoteEnclave:
+    """Return north's enclave at these places, of which nothing is known yet."""
+    store = KeyStore(app.settings.keys_dir, "app", load_master_key(app.settings))
+    return RemoteEnclave(NORTH, places, tls=tls_context(store, server=False), patience_s=5)
 
 
 def states(app: App, person: Actor) -> list[EnclaveState]:
@@ -111,17 +123,17 @@ def test_a_case_is_answered_by_a_machine_that_has_one_key_folder_and_no_database
 def test_requests_take_turns_and_a_replica_that_is_known_to_be_good_is_not_asked_what_it_is(
     clinic: App, pair: list[Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clients = [clinic.supervisor.ensure(NORTH, **parts(clinic)) for _ in range(4)]  # type: ignore[arg-type]
+    clients = [clinic.supervisor.ensure(NORTH, **parts(clinic)) for _ in range(4)]
     monkeypatch.setattr(EnclaveClient, "hello", lambda _self: pytest.fail("asked again"))
-    clients += [clinic.supervisor.ensure(NORTH, **parts(clinic)) for _ in range(4)]  # type: ignore[arg-type]
+    clients += [clinic.supervisor.ensure(NORTH, **parts(clinic)) for _ in range(4)]
     assert {client.port for client in clients} == {machine.port for machine in pair}
 
 
 @ONE_ENGINE
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Landlock and seccomp are Linux's")
 def test_an_enclave_that_listens_to_others_gives_up_what_one_beside_the_app_does(app: App, pair: list[Machine]) -> None:
-    far = app_with(app, pair[0]).supervisor.ensure(NORTH, **parts(app)).hello()  # type: ignore[arg-type]
-    near = app.supervisor.ensure("east.serving", **parts(app)).hello()  # type: ignore[arg-type]
+    far = app_with(app, pair[0]).supervisor.ensure(NORTH, **parts(app)).hello()
+    near = app.supervisor.ensure("east.serving", **parts(app)).hello()
     app.supervisor.stop_all()
     assert far.protections == near.protections
     assert {"no_core", "not_dumpable", "calls"} <= set(far.protections)
@@ -152,9 +164,7 @@ def test_a_replica_that_hangs_is_passed_over(app: App, pair: list[Machine], monk
     monkeypatch.setattr(remote, "HELLO_TIMEOUT_S", 0.3)
     hanging, other = host_and_port(pair[0].place), host_and_port(pair[1].place)
     with Proxy(*hanging) as line:
-        store = KeyStore(app.settings.keys_dir, "app", load_master_key(app.settings))
-        places = [("127.0.0.1", line.port), other]
-        enclave = RemoteEnclave(NORTH, places, tls=tls_context(store, server=False), patience_s=5)
+        enclave = reached(app, ("127.0.0.1", line.port), other)
         assert [one.state for one in enclave.look(**parts(app))] == [EnclaveState.ANSWERS] * 2
         line.silence()
         monkeypatch.setattr(remote, "FRESH_S", 0.0)
@@ -192,7 +202,7 @@ def test_a_machine_whose_program_is_not_approved_gets_no_picture(
     approvals.withdraw(clinic, authority, measure().sha256)
     assert upload(clinic, patient).status is CaseStatus.WAITING
     with pytest.raises(MeasurementRefused):
-        clinic.supervisor.ensure(NORTH, **parts(clinic))  # type: ignore[arg-type]
+        clinic.supervisor.ensure(NORTH, **parts(clinic))
     assert node_health.health(clinic, hospital).enclave is EnclaveState.NOT_APPROVED
     seen = approvals.overview(clinic, authority).elsewhere
     assert {(one.party, one.state, one.measurement) for one in seen} == {
@@ -212,7 +222,7 @@ def test_a_machine_whose_certificate_is_revoked_hears_nothing(
     assert case.status is CaseStatus.ANSWERED
     revoke_certificate(clinic, authority, serial, RevocationReason.KEY_COMPROMISE.value)
     with pytest.raises(MemberRefused):
-        clinic.supervisor.ensure(NORTH, **parts(clinic)).view(  # type: ignore[arg-type]
+        clinic.supervisor.ensure(NORTH, **parts(clinic)).view(
             case_id=case.id, study="leukemia", sealed_image=b"never sent"
         )
     monkeypatch.setattr(remote, "FRESH_S", 0.0)
@@ -223,27 +233,30 @@ def test_a_machine_whose_certificate_is_revoked_hears_nothing(
 def test_another_hospitals_machine_in_its_place_is_found_out_before_anything_is_said(
     app: App, installation: Installation, tmp_path: Path
 ) -> None:
-    with machines(installation, tmp_path / "east", "east.serving") as (east,):
-        place = host_and_port(east.place)
-        store = KeyStore(app.settings.keys_dir, "app", load_master_key(app.settings))
-        deceived = RemoteEnclave(NORTH, [place], tls=tls_context(store, server=False), patience_s=5)
-        with pytest.raises(MemberRefused):
-            deceived.ensure(**parts(app))
+    with machines(installation, tmp_path / "east", "east.serving") as (east,), pytest.raises(MemberRefused):
+        reached(app, host_and_port(east.place)).ensure(**parts(app))
 
 
 @ONE_ENGINE
-def test_whoever_is_not_the_app_is_told_nothing(app: App, pair: list[Machine]) -> None:
-    """Without TLS, without a certificate, with another party's, with one of another root."""
+def test_whoever_is_not_the_app_is_told_nothing(app: App, pair: list[Machine], tmp_path: Path) -> None:
+    """Without TLS, without a certificate, with another party's, as the app of another root."""
     place = host_and_port(pair[0].place)
     with socket.create_connection(place, timeout=10) as plain:
         plain.sendall(b"\0\0\0\x10" + bytes(16))
         assert heard(plain) in {b"", b"\x15"}, "nothing, or that this is no TLS"
     stranger = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     stranger.check_hostname, stranger.verify_mode = False, ssl.CERT_NONE
-    training = KeyStore(app.settings.keys_dir, "north.training", load_master_key(app.settings))
-    for context in (stranger, tls_context(training, server=False)):
+    master, now = load_master_key(app.settings), SystemClock().now()
+    training = KeyStore(app.settings.keys_dir, "north.training", master)
+    false = KeyStore(tmp_path, "app", master)
+    office = CertificateAuthority.create(KeyStore(tmp_path, "authority", master), now)
+    made = office.issue(false.create(KeyUse.SIGN).public_key, party="app", use=KeyUse.SIGN, now=now)
+    false.write("sign.crt", made.pem)
+    other_root = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    other_root.check_hostname, other_root.verify_mode = False, ssl.CERT_NONE
+    false.lend_to(other_root, "sign.crt")
+    for context in (stranger, other_root, tls_context(training, server=False)):
         with socket.create_connection(place, timeout=10) as raw, context.wrap_socket(raw) as connection:
-            connection.sendall(b"\0\0\0\x10" + bytes(16))
             assert heard(connection) == b""
     old = tls_context(training, server=False)
     old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2
@@ -262,16 +275,17 @@ def test_an_app_that_was_revoked_before_a_machine_was_enrolled_is_told_nothing_b
     late.start()
     try:
         with pytest.raises(EnclaveUnavailable):
-            app_with(app, late).supervisor.ensure(NORTH, **parts(app))  # type: ignore[arg-type]
+            app_with(app, late).supervisor.ensure(NORTH, **parts(app))
     finally:
         late.kill()
 
 
 def heard(connection: socket.socket) -> bytes:
-    """Return the first byte that comes, none where the other side ends the connection."""
+    """Return the first byte that comes after a request, none where the other side ends the connection."""
     try:
+        connection.sendall(b"\0\0\0\x10" + bytes(16))
         return connection.recv(1)
-    except (ConnectionResetError, ssl.SSLError):
+    except (ConnectionError, ssl.SSLError):
         return b""
 
 
@@ -288,7 +302,7 @@ def test_a_listener_on_the_line_hears_neither_which_case_nor_which_study(
         case = upload(replace(app, settings=app.settings.model_copy(update={"enclaves": named})), patient)
         said = b"".join(spoken)
         with pytest.raises(EnclaveUnavailable):
-            EnclaveClient(line.port, party=NORTH, **parts(app)).hello()  # type: ignore[arg-type]
+            EnclaveClient(line.port, party=NORTH, **parts(app)).hello()
     assert case.status is CaseStatus.ANSWERED
     assert len(said) > 10_000
     secrets = [word.encode() for word in (case.id, "leukemia", NORTH, "urn:hemaseal", "hello")]
@@ -336,30 +350,104 @@ def test_several_addresses_of_a_party_are_its_replicas(settings: Settings) -> No
 
 
 @ONE_ENGINE
-def test_all_addresses_of_a_name_are_replicas_and_a_name_that_nobody_knows_is_one_that_is_silent(
+def test_all_addresses_of_a_name_are_replicas_also_while_nobody_knows_it_and_a_name_never_known_is_a_silent_one(
     app: App, pair: list[Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = {"enclave-north": ["127.0.0.1", "127.0.0.2"]}
+    known = {"enclave-north": ["127.0.0.1", "127.0.0.2", "127.0.0.1"]}
 
     def resolve(host: str, port: int, *_: object, **__: object) -> list[tuple[object, ...]]:
         if host.startswith("enclave") and host not in known:
             raise socket.gaierror
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in known.get(host, [host])]
 
-    store = KeyStore(app.settings.keys_dir, "app", load_master_key(app.settings))
     port = host_and_port(pair[0].place)[1]
-    named = RemoteEnclave(NORTH, [("enclave-north", port)], tls=tls_context(store, server=False), patience_s=5)
+    named, typo = (reached(app, (name, port)) for name in ("enclave-north", "enclave..north"))
     with monkeypatch.context() as patch:
         patch.setattr(socket, "getaddrinfo", resolve)
         seen = {one.address: one.state for one in named.look(**parts(app))}
         assert seen == {f"127.0.0.1:{port}": EnclaveState.ANSWERS, f"127.0.0.2:{port}": EnclaveState.SILENT}
+        known["enclave-north"] = ["127.0.0.1"]
+        assert [one.address for one in named.look(**parts(app))] == [f"127.0.0.1:{port}"]
         known.clear()
-        assert [one.address for one in named.look(**parts(app))] == [f"enclave-north:{port}"]
+        assert {one.address: one.state for one in named.look(**parts(app))} == {
+            f"127.0.0.1:{port}": EnclaveState.ANSWERS
+        }
+    with pytest.raises(EnclaveUnavailable):
+        typo.ensure(**parts(app))
+    assert [(one.address, one.state) for one in typo.look(**parts(app))] == [
+        (f"enclave..north:{port}", EnclaveState.SILENT)
+    ]
+
+
+@ONE_ENGINE
+def test_those_who_come_while_a_name_is_looked_up_for_the_first_time_wait_for_it_and_later_ones_do_not(
+    app: App, pair: list[Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = host_and_port(pair[0].place)
+    enclave, given = reached(app, place), parts(app)
+    looked_up, go_on, found = threading.Event(), threading.Event(), socket.getaddrinfo
+
+    def resolve(*which: Any, **more: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread() and not looked_up.is_set():
+            looked_up.set()
+            go_on.wait(30)
+        return found(*which, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(enclave.ensure, **given)
+        assert looked_up.wait(30)
+        others = [pool.submit(enclave.ensure, **given) for _ in range(2)]
+        assert not wait(others, 0.2).done
+        go_on.set()
+        assert {one.result(30).port for one in (first, *others)} == {place[1]}
+        looked_up.clear()
+        go_on.clear()
+        monkeypatch.setattr(remote, "AGAIN_S", 0.0)
+        late = pool.submit(enclave.ensure, **given)
+        assert looked_up.wait(30)
+        monkeypatch.undo()
+        monkeypatch.setattr(enclave, "_resolved_at", 0.0)
+        assert pool.submit(enclave.ensure, **given).result(30).port == place[1]
+        assert not late.done()
+        go_on.set()
+
+
+@ONE_ENGINE
+@pytest.mark.parametrize("why", ["of another root", "expired"])
+def test_a_certificate_that_does_not_hold_is_refused_and_not_taken_for_silence(
+    app: App, tmp_path: Path, why: str
+) -> None:
+    master, now = load_master_key(app.settings), SystemClock().now()
+    office = CertificateAuthority.open(KeyStore(app.settings.keys_dir, "authority", master))
+    if why == "of another root":
+        office = CertificateAuthority.create(KeyStore(tmp_path, "authority", master), now)
+    store = KeyStore(tmp_path, NORTH, master)
+    begin = now - timedelta(days=10) if why == "expired" else now
+    shown = office.issue(store.create(KeyUse.SIGN).public_key, party=NORTH, use=KeyUse.SIGN, now=begin, days=5)
+    store.write("sign.crt", shown.pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    store.lend_to(context, "sign.crt")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def show() -> None:
+            for _ in range(2):
+                with suppress(OSError), server.accept()[0] as line:
+                    context.wrap_socket(line, server_side=True).close()
+
+        threading.Thread(target=show, daemon=True).start()
+        enclave = reached(app, server.getsockname())
+        assert [one.state for one in enclave.look(**parts(app))] == [EnclaveState.REFUSED]
+        with pytest.raises(MemberRefused):
+            enclave.ensure(**parts(app))
 
 
 def test_a_service_that_cannot_start_says_why(installation: Installation, tmp_path: Path) -> None:
     machine = Machine(installation, tmp_path, NORTH)
     assert "HEMASEAL_MASTER_KEY is required in production" in machine.refusal(HEMASEAL_MODE="production")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        machine.port = taken.getsockname()[1]
+        assert machine.refusal().splitlines()[-1] == f"cannot listen at {machine.place}: Address already in use"
     machine.keep("sign.p8", b"no key")
     assert "has no signing key" in machine.refusal()
 

@@ -1,7 +1,10 @@
 """Frames, messages, replays, results: what travels between the app and an enclave."""
 
 import socket
+import threading
+import time
 import tracemalloc
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -143,3 +146,36 @@ def test_wiping_overwrites_the_buffer_itself() -> None:
     wipe(data, array)
     assert data == bytes(100)
     assert array == bytearray(6)
+
+
+def test_a_frame_that_comes_or_goes_in_drops_ends_at_its_time_not_at_each_drops() -> None:
+    """Each drop comes well within the time, all of them do not."""
+    near, far = socket.socketpair()
+    ended = threading.Event()
+
+    def drip() -> None:
+        far.sendall((100).to_bytes(4, "big"))
+        for _ in range(100):
+            far.sendall(b"x")
+            if ended.wait(0.02):
+                return
+
+    def sip() -> None:
+        while not ended.wait(0.02):
+            with suppress(BlockingIOError):
+                far.recv(2**16, socket.MSG_DONTWAIT)
+
+    with near, far:
+        for other, act in (
+            (drip, lambda: receive_frame(near, until=time.monotonic() + 0.2)),
+            (sip, lambda: send_frame(near, bytes(32 * 2**20), until=time.monotonic() + 0.2)),
+        ):
+            ended.clear()
+            thread = threading.Thread(target=other)
+            thread.start()
+            try:
+                with pytest.raises(TimeoutError):
+                    act()
+            finally:
+                ended.set()
+                thread.join()
