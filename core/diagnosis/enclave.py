@@ -223,6 +223,7 @@ def _open_keys(settings: Settings, party: str, *, serve_others: bool) -> tuple[I
     secret = settings.master_key.get_secret_value() if settings.master_key else None
     store = KeyStore(settings.keys_dir, party, MasterKey.load(secret=secret, file=settings.master_key_file))
     os.environ.pop("HEMASEAL_MASTER_KEY", None)
+    settings.master_key = None
     tls = tls_context(store, server=True) if serve_others else None
     known = store.folder / CRL_FILE
     return Identity.load(store), Trust(load_root(store), known.read_bytes() if known.exists() else None), tls
