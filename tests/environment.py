@@ -24,7 +24,6 @@ from tests.nginx import find_nginx
 ROOT = Path(__file__).resolve().parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 IMAGES = ROOT.parent / "shared" / "data"
-MOST_WORKERS = 4
 AXE_VERSION = "4.14.1"
 AXE_SHA512 = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
 """Of the package, as npm states it; checked before anything in it is read."""
@@ -95,12 +94,6 @@ def unpacked_nginx() -> Path | None:
     except (OSError, ValueError, subprocess.CalledProcessError):
         return None
     return NGINX
-
-
-def workers() -> int:
-    """Return how many tests run at once: one more than there are processors, since many wait, with 2 GiB for each."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, min((os.cpu_count() or 1) + 1, MOST_WORKERS, memory // (2 * 2**30)))
 
 
 def _answers(port: int) -> bool:
@@ -183,7 +176,7 @@ def main(arguments: list[str]) -> int:
             ["ruff", "check", "."],
             ["ruff", "format", "--check", "."],
             ["mypy"],
-            ["pytest", "-n", str(workers()), "--dist", "loadfile", "--no-loadscope-reorder", *arguments],
+            ["pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", *arguments],
         ):
             print("$", *check, flush=True)
             status = subprocess.run([sys.executable, "-m", *check], cwd=ROOT, env=environment, check=False).returncode

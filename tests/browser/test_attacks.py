@@ -269,16 +269,20 @@ def test_uploads_need_session_token_of_the_form_and_this_origin(server: Server, 
 
 
 def test_guessing_on_the_real_form_closes_the_name_and_tells_nothing(server: Server, new_page: NewPage) -> None:
-    said: dict[str, list[str]] = {}
+    said: dict[str, tuple[str, str]] = {}
     for name in ("demo-hospital", "nobody-of-this-name"):
         page = new_page()
         visit(page, server)
+        refusal = page.locator('[class*="st-key-error_"]').first
+        first = ""
         for guess in range(6):
             before = runs(page)
             send_sign_in(page, name, f"guess-number-{guess}")
             settle(page, since=before)  # the error of the guess before is still there until then
-            expect(page.locator('[class*="st-key-error_"]').first).to_be_visible()
-            said.setdefault(name, []).append(page.locator('[class*="st-key-error_"]').first.inner_text())
+            expect(refusal).to_be_visible()
+            first = first or refusal.inner_text()
+        expect(by_key(page, "error_acc_locked")).to_be_visible()
+        said[name] = first, refusal.inner_text()
     assert said["demo-hospital"] == said["nobody-of-this-name"]
     assert "ACC-SIGNIN" in said["demo-hospital"][0]
     assert "ACC-LOCKED" in said["demo-hospital"][-1]
