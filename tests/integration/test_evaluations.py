@@ -56,7 +56,7 @@ def app(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
 def launched(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Commands that would have been started."""
     commands: list[list[str]] = []
-    monkeypatch.setattr("core.services.processes.subprocess.Popen", lambda command, **_: commands.append(command))
+    monkeypatch.setattr(processes, "start", lambda _settings, words, **_: commands.append(list(words)))
     return commands
 
 
@@ -89,7 +89,7 @@ def test_an_order_starts_a_process_of_its_own_and_is_in_the_log(
     name = asked(world, app, kept / "cells")
     folder = app.settings.evaluation_dir / name
 
-    assert launched[0][2:] == ["core.evaluation.perform_order", str(folder)]
+    assert launched == [["core.evaluation.perform_order", str(folder)]]
     entry = list_entries(app, authority, limit=1)[0]
     assert (entry.action, entry.object_id, entry.details["full"]) == ("evaluation.order", name, False)
     (view,) = evaluations.evaluations(app, authority)
