@@ -108,18 +108,23 @@ class Timed(Protocol):
 
 @dataclass(frozen=True)
 class Growth:
-    """A line through samples: its value at the begin, and what it adds over the whole time; MiB, or a count."""
+    """A line through samples: its value at the begin, and what it adds over the whole time; MiB, or a count.
+
+    `margin` is half of the 95 % interval of what it adds, by the scatter about the line.
+    """
 
     begin: float
     grows: float
+    margin: float
 
     @classmethod
     def of(cls, samples: Sequence[Timed], name: str, *, after: float = SETTLING) -> "Growth":
         """Fit it to the samples after the first of them, a fifth or another share."""
         kept = samples[int(after * len(samples)) :]
         at = np.array([one.at for one in kept])
-        slope, start = np.polyfit(at - at[0], [getattr(one, name) for one in kept], 1)
-        return cls(round(float(start), 2), round(float(slope * (at[-1] - at[0])), 2))
+        (slope, start), spread = np.polyfit(at - at[0], [getattr(one, name) for one in kept], 1, cov=True)
+        lasts = at[-1] - at[0]
+        return cls(*(round(float(value), 2) for value in (start, slope * lasts, 1.96 * spread[0, 0] ** 0.5 * lasts)))
 
 
 def order(settings: Settings, *, rounds: int = MAX_ROUNDS, local_epochs: int) -> str:
@@ -232,7 +237,9 @@ def main(
     )
     print(f"{minutes:g} minutes, {len(samples)} samples, {samples[-1].rounds} rounds, {flicker['updates']} updates")
     for name, one in fitted.items():
-        print(f"{name:9} {one.begin:10.2f} at first, grows by {one.grows:+.2f}, late {late[name].grows:+.2f}")
+        print(
+            f"{name:9} {one.begin:10.2f} at first, grows by {one.grows:+.2f} ± {one.margin:.2f}, late {late[name].grows:+.2f}"
+        )
     print(f"vanished {len(flicker['vanished'])}, replaced {flicker['replaced']}, faded {flicker['faded']}")
     print(f"scroll position moved by at most {flicker['moved']:.0f} pixels")
 
