@@ -237,9 +237,8 @@ def main(
     )
     print(f"{minutes:g} minutes, {len(samples)} samples, {samples[-1].rounds} rounds, {flicker['updates']} updates")
     for name, one in fitted.items():
-        print(
-            f"{name:9} {one.begin:10.2f} at first, grows by {one.grows:+.2f} ± {one.margin:.2f}, late {late[name].grows:+.2f}"
-        )
+        grows = f"{one.grows:+.2f} ± {one.margin:.2f}"
+        print(f"{name:9} {one.begin:10.2f} at first, grows by {grows}, late {late[name].grows:+.2f}")
     print(f"vanished {len(flicker['vanished'])}, replaced {flicker['replaced']}, faded {flicker['faded']}")
     print(f"scroll position moved by at most {flicker['moved']:.0f} pixels")
 
