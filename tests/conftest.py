@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import hypothesis
 import pytest
 from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -35,6 +36,8 @@ from db.engine import make_engine, read_scope, session_scope
 from db.models import Role, User
 
 assert db.models.__all__
+hypothesis.settings.register_profile("tests", deadline=None)  # machines are busy
+hypothesis.settings.load_profile("tests")
 
 MYSQL_URL = os.environ.get("TEST_DATABASE_URL", "mysql+pymysql://root@127.0.0.1:3306/")
 

@@ -78,7 +78,7 @@ def test_differences_are_paired_and_say_who_is_ahead() -> None:
     assert (alike.figure.low, alike.figure.high) == (0.0, 0.0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=60))
 def test_p_is_a_probability_and_small_exactly_where_the_replicates_agree(values: list[float]) -> None:
     ours = np.array([0.0, *values])
@@ -88,7 +88,7 @@ def test_p_is_a_probability_and_small_exactly_where_the_replicates_agree(values:
         assert found.p < 0.2 or len(values) < 20
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=3, max_size=80))
 def test_areas_under_the_drawn_curves_are_the_known_ones(images: Sequence[tuple[int, bool]]) -> None:
     scores, inside = np.array([score / 6 for score, _ in images]), np.array([held for _, held in images])

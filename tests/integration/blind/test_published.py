@@ -420,7 +420,7 @@ def test_each_single_change_is_found_and_its_owner_named(
 
 
 @given(data=st.data())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_changed_byte_of_any_file_is_found(published: Published, folder: Path, data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(sorted(folder.iterdir())))
     whole = path.read_bytes()

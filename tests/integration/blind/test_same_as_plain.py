@@ -21,7 +21,7 @@ from tests.federation import RUN, Federation
 SLUGS = ("east", "inner", "north", "south", "west")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     images=st.lists(st.integers(1, 5000), min_size=3, max_size=12),
     seed=st.integers(0, 2**32),

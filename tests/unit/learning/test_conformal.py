@@ -41,7 +41,7 @@ def test_new_images_of_every_class_are_covered_as_promised(classes: int, coverag
     counts=st.lists(st.lists(st.integers(0, 30), min_size=BINS, max_size=BINS), min_size=2, max_size=3),
     coverage=st.floats(0.5, 0.99),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_bound_leaves_out_no_more_than_the_finite_sample_allows(counts: list[list[int]], coverage: float) -> None:
     own = np.array(counts, np.float64)
     for one, bound in zip(own, set_bounds(own, coverage), strict=True):

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -73,7 +73,6 @@ def log(world: World) -> list[bytes]:
     return list(export_lines(stored, head=head, root=world.authority.root))
 
 
-@settings(deadline=None)
 @given(entries)
 def test_an_entry_decodes_to_itself_and_has_one_form(value: Entry) -> None:
     data = value.encode()
@@ -83,7 +82,6 @@ def test_an_entry_decodes_to_itself_and_has_one_form(value: Entry) -> None:
         decode_entry(data.replace(b'"action"', b' "action"', 1))
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=80) | st.text(max_size=80).map(str.encode))
 def test_rubbish_is_no_entry(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):

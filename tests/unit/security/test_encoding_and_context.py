@@ -5,7 +5,7 @@ from typing import Any
 
 import cbor2
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from security.context import Context, Purpose
@@ -37,19 +37,16 @@ contexts = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(contexts)
 def test_a_context_is_encoded_canonically(context: Context) -> None:
     assert encode(cbor2.loads(context.encode())) == context.encode()
 
 
-@settings(deadline=None)
 @given(values)
 def test_what_is_encoded_decodes_to_the_same_value(value: Any) -> None:
     assert decode(encode(value)) == value
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_decoding_any_bytes_gives_their_only_value_or_is_refused(data: bytes) -> None:
     try:
@@ -90,7 +87,6 @@ def test_no_tag_but_a_time_is_ever_turned_into_an_object() -> None:
                 decode(cbor2.dumps(cbor2.CBORTag(tag, content)))
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=30), max_size=5), st.binary(max_size=30))
 def test_framed_fields_come_back_one_by_one(fields: list[bytes], rest: bytes) -> None:
     reader = Reader(framed(*fields) + rest)
@@ -110,7 +106,6 @@ def test_another_version_or_suite_is_refused() -> None:
             expect_header(Reader(header(version, suite) + b"xx"), 1, "SUITE")
 
 
-@settings(deadline=None)
 @given(contexts, contexts)
 def test_two_different_contexts_never_encode_alike(one: Context, other: Context) -> None:
     assume(one != other)

@@ -72,7 +72,7 @@ def test_what_decrypts_is_the_quantised_head_in_integers(shape: tuple[int, int])
         assert list(found) == integers(head, features)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_extreme_weights_features_and_biases_stay_exact(data: st.DataObject) -> None:
     features, classes = data.draw(st.integers(1, 4)), data.draw(st.integers(2, 3))
@@ -136,7 +136,7 @@ def test_logarithms_are_found_at_every_edge_of_the_table(number: int) -> None:
 
 
 @given(st.integers(-(2**20), 2**20), st.integers(-(2**40), 2**40))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_logarithms_are_found_wherever_the_interval_lies(number: int, shift: int) -> None:
     assert logarithm(points.of_number(number + shift), shift - 2**20, shift + 2**20) == number + shift
 

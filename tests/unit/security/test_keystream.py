@@ -65,7 +65,6 @@ def test_another_library_gives_the_same_words_across_blocks(dtype: np.dtype, ext
     np.testing.assert_array_equal(stream(seed, count, dtype), reference(seed, count, dtype))
 
 
-@settings(deadline=None)
 @given(
     plus=st.lists(seeds, max_size=3),
     minus=st.lists(seeds, max_size=3),
@@ -86,7 +85,7 @@ def test_masks_are_added_and_subtracted_modulo_the_word_size(
     np.testing.assert_array_equal(words, expected)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     masks=st.lists(seeds, max_size=4),
     count=st.integers(0, 3) | st.integers(BLOCK_BYTES // 8 - 2, BLOCK_BYTES // 8 + 2) | st.integers(0, 100_000),
@@ -103,7 +102,7 @@ def test_masks_cancel_at_every_length(masks: list[bytes], count: int, dtype: np.
     np.testing.assert_array_equal(words, before)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=seeds, factor=st.integers(0, 2**32 - 1), count=st.integers(0, 40_000), dtype=word_types)
 def test_a_multiple_of_a_mask_is_subtracted_at_once(seed: bytes, factor: int, count: int, dtype: np.dtype) -> None:
     before = vector(factor, count, dtype)
@@ -167,7 +166,7 @@ def test_a_factor_that_does_not_fit_a_word_is_refused(dtype: np.dtype) -> None:
             subtract_multiple(np.zeros(4, dtype), bytes(32), factor)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     masks=st.lists(st.tuples(st.lists(seeds, max_size=2), st.lists(seeds, max_size=2)), min_size=1, max_size=4),
     count=st.integers(0, 70) | st.integers(BLOCK_BYTES // 8 - 2, BLOCK_BYTES // 8 + 2) | st.just(100_000),

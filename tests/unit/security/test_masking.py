@@ -52,7 +52,7 @@ def test_a_mask_key_agrees_as_published() -> None:
     assert key.agree(PEER, info=b"run") == seed_of(SHARED, b"run", key.public, PEER)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(own=scalars, peer=scalars, info=st.binary(max_size=50))
 def test_another_library_derives_the_same_seed(own: bytes, peer: bytes, info: bytes) -> None:
     key, other = (MaskKey.from_scalar(scalar) for scalar in (own, peer))
@@ -119,7 +119,7 @@ def boxes(info: bytes = b"attempt") -> tuple[ShareBox, ShareBox]:
     return one.box(other.public, info=info), other.box(one.public, info=info)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(plain=st.binary(max_size=200), context=st.binary(max_size=50))
 def test_what_one_end_of_a_box_seals_the_other_opens(plain: bytes, context: bytes) -> None:
     one, other = boxes()

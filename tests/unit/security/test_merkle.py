@@ -152,7 +152,7 @@ def is_no_prefix(old: int, size: int, roots: tuple[bytes, bytes], path: Sequence
         return True
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(size=st.integers(2, 300), seed=st.integers(0, 2**32))
 def test_a_changed_proof_leads_elsewhere(size: int, seed: int) -> None:
     draw = random.Random(seed)

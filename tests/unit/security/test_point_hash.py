@@ -32,7 +32,7 @@ def vector(seed: int, length: int, dtype: np.dtype) -> NDArray[np.unsignedintege
     return rng.integers(0, np.iinfo(dtype).max, length, dtype=dtype, endpoint=True)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(point=points, length=lengths, dtype=st.sampled_from(WORD_TYPES), seed=st.integers(0, 2**32 - 1))
 def test_the_hash_is_what_plain_integers_give(point: int, length: int, dtype: np.dtype, seed: int) -> None:
     words = vector(seed, length, dtype)
@@ -75,7 +75,7 @@ def test_special_points_are_no_exception(dtype: np.dtype, point: int) -> None:
     assert PointHash(point, len(words)).of(words) == direct(point, words.tolist())
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     point=points,
     length=st.integers(0, 300),

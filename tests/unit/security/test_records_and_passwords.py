@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from security.context import Context, Purpose
@@ -16,7 +16,6 @@ CIPHER = RecordCipher(bytes(range(32)))
 PROFILE = Context(purpose=Purpose.PROFILE, study="", sender="app", object_id="user-1")
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_a_record_comes_back_and_never_looks_the_same_twice(data: bytes) -> None:
     one, two = CIPHER.seal(data, context=PROFILE), CIPHER.seal(data, context=PROFILE)

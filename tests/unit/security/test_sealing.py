@@ -66,7 +66,7 @@ def test_a_body_of_any_length_comes_back(world: World, context: Context, opening
     assert len(Sealed.parse(data).body) == length + chunks * TAG_BYTES
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(body=st.binary(max_size=300))
 def test_any_body_comes_back_and_does_not_show(world: World, body: bytes) -> None:
     context = Context(purpose=Purpose.RESULT, study="leukemia", sender=NODE, object_id="1")
@@ -111,7 +111,7 @@ def test_every_truncation_and_any_extension_are_refused(sealed: bytes, opening: 
     refused(opening, b"\0" + sealed)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(data=st.binary(max_size=200))
 def test_rubbish_is_refused(world: World, data: bytes) -> None:
     context = Context(purpose=Purpose.IMAGE, study="", sender="app", object_id="1")

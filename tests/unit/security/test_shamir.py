@@ -6,7 +6,7 @@ import secrets
 
 import pytest
 from Crypto.Util.number import isPrime
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from security.errors import ShareBroken
@@ -27,7 +27,6 @@ def test_the_field_has_the_smallest_prime_above_2_to_the_256() -> None:
     assert not any(isPrime(number) for number in range(2**256 + 1, PRIME, 2))
 
 
-@settings(deadline=None)
 @given(secret=secret_bytes, sharing=sharings(), rng=st.randoms(use_true_random=False))
 def test_any_threshold_of_shares_gives_the_secret_again(
     secret: bytes, sharing: tuple[int, list[int]], rng: random.Random

@@ -23,7 +23,7 @@ OTHER: dict[str, Any] = {
 }
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(payload=st.binary(max_size=200))
 def test_a_signed_payload_comes_back(world: World, payload: bytes) -> None:
     context = Context(purpose=Purpose.REVIEW, study="leukemia", sender="app", object_id="1")

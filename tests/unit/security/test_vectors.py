@@ -73,7 +73,7 @@ def test_a_private_key_handle_unwraps_the_published_message_of_its_suite() -> No
     assert opened.hex() == message["pt"]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     secret=st.binary(max_size=100),
     info=st.binary(max_size=100),
@@ -97,7 +97,7 @@ def test_our_hpke_and_a_librarys_open_each_others_messages_with_associated_data(
             key.unwrap(cipher.enc, sealed, **changed)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(secret=st.binary(max_size=100), info=st.binary(max_size=100), scalar=st.integers(1, ORDER - 1))
 def test_what_one_hpke_library_seals_the_other_opens(secret: bytes, info: bytes, scalar: int) -> None:
     private = ec.derive_private_key(scalar, ec.SECP256R1())

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -30,7 +30,6 @@ def words_of(encoding: Encoding, values: NDArray[Any], weight: float) -> NDArray
     return out
 
 
-@settings(deadline=None)
 @given(MEMBERS, CLIPS, WORD, st.integers(0, 2**32 - 1), st.sampled_from([np.float32, np.float64]))
 def test_a_sum_of_words_is_the_weighted_sum_within_the_stated_error(
     members: int, clip: float, word: int | None, seed: int, kind: type
@@ -49,7 +48,6 @@ def test_a_sum_of_words_is_the_weighted_sum_within_the_stated_error(
     assert all(abs(Fraction(float(a)) - b) <= most for a, b in zip(got, exact, strict=True))
 
 
-@settings(deadline=None)
 @given(MEMBERS, CLIPS, WORD, st.sampled_from([-1, 1]))
 def test_the_largest_sums_do_not_wrap_around(members: int, clip: float, word: int | None, sign: int) -> None:
     encoding = encoding_of(members, clip, word)

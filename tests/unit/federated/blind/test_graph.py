@@ -204,7 +204,7 @@ def cut_off(
     return survivors
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from([65, 100, 300]), st.integers(0, 2**32 - 1), st.integers(1, 30))
 def test_honest_survivors_stay_connected_whatever_drop_outs_the_cloud_claims(count: int, seed: int, arc: int) -> None:
     rng = np.random.default_rng(seed)
@@ -215,7 +215,7 @@ def test_honest_survivors_stay_connected_whatever_drop_outs_the_cloud_claims(cou
     assert components(survivors - bad, graph) == 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from([65, 100, 300]), st.integers(0, 2**32 - 1))
 def test_honest_survivors_stay_connected_after_as_many_random_drop_outs_as_can_be(count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.learning.run_events import FailureCode
@@ -40,7 +40,6 @@ def test_the_largest_sum_of_all_members_fits_into_the_carries(members: int, carr
         total.add(largest)
 
 
-@settings(deadline=None)
 @given(WORD, st.integers(0, 2**32 - 1))
 def test_long_vectors_are_added_block_by_block_like_short_ones(word: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
