@@ -45,7 +45,20 @@ from core.settings import Mode, Settings
 from core.studies import LEUKEMIA
 from db.engine import read_scope
 from db.models import Run, RunStatus
-from tests.browser.harness import FLAGS, WAIT_MS, WATCH_RUNS, Server, by_key, chromium, set_up, sign_in, visit
+from tests.browser.harness import (
+    FLAGS,
+    WAIT_MS,
+    WATCH_RUNS,
+    Server,
+    by_key,
+    chromium,
+    click,
+    runs,
+    set_up,
+    settle,
+    sign_in,
+    visit,
+)
 
 BARS = {"app": 350.0, "enclave": 150.0, "worker": 1200.0, "whole": 2500.0}
 START_BAR_S = 6.0
@@ -139,8 +152,10 @@ def work(settings: Settings, server: Server, browser: Browser, watcher: Watcher,
     cell = encode_png(generate_cell(np.random.default_rng(5), blast=True, style=STYLES["north"]))
     patient = sign_in(new_page(browser), server, "demo-patient", path="/upload")
     picture = {"name": "cell.png", "mimeType": "image/png", "buffer": cell}
+    before = runs(patient)
     by_key(patient, "upload_file").locator("input[type=file]").set_input_files(picture)  # type: ignore[arg-type]
-    by_key(patient, "upload_send").get_by_role("button").click()
+    settle(patient, since=before)
+    click(patient, "upload_send")
     expect(by_key(patient, "result_card")).to_be_visible(timeout=WAIT_MS)
     app = App.start(settings)
     Uploader(app, LEUKEMIA.name).start_enclaves(iter([cell] * 4))
