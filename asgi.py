@@ -22,6 +22,8 @@ from pages._ui.failures import on_script_error
 from pages._ui.routes import routes
 from pages._ui.web_guard import MediaGuard, SameOrigin, SecureHeaders
 
+WARM_AFTER_S = 4.0
+"""Until then the first page has been drawn: half of what two cores do in a start would be the enclaves'."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -31,10 +33,12 @@ async def lifespan(_server: st.App) -> AsyncIterator[None]:
     app = await to_thread.run_sync(_start)
     sender = mail_process.Sender(app.settings)
     sender.start()
-    threading.Thread(target=_warm, args=(app,), name="enclaves", daemon=True).start()
+    ending = threading.Event()
+    threading.Thread(target=_warm, args=(app, ending), name="enclaves", daemon=True).start()
     try:
         yield
     finally:
+        ending.set()
         await to_thread.run_sync(sender.stop)
         await to_thread.run_sync(app.supervisor.stop_all)
         with suppress(HemaSealError):
@@ -54,8 +58,13 @@ def _start() -> App:
     return app
 
 
-def _warm(app: App) -> None:
-    """Start the enclaves now, so that the first patient does not wait; one that fails is tried again when asked for."""
+def _warm(app: App, ending: threading.Event) -> None:
+    """Start the enclaves, so that the first patient does not wait; one that fails is tried again when asked for.
+
+    The first page goes before: enclaves want the same processors.
+    """
+    if ending.wait(WARM_AFTER_S):
+        return
     for party in app.supervisor.parties:
         try:
             approved = approvals.in_force(app)
