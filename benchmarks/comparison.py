@@ -72,7 +72,7 @@ def main(  # noqa: PLR0917 - typer makes them options
     study = STUDIES[study_name]
     records = read_index(data, study)[::every]
     arrays, _ = load_arrays({Part.TEST: records}, data, study)
-    images = Images(arrays.images, arrays.labels, np.array(arrays.patients))
+    images = Images(np.asarray(arrays.images), arrays.labels, np.array(arrays.patients))
     parts = split_by_patient(records, seed=seed)
     training, validation, test = (images.of(parts[part]) for part in Part)
     trainer = PrivateTrainer(study.architecture, study)

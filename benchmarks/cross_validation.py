@@ -166,7 +166,7 @@ def main(  # noqa: PLR0917 - typer makes them options
     study = replace(study, input_size=input_size or study.input_size)
     records = read_index(data, study)
     arrays, _ = load_arrays({Part.TEST: records}, data, study)
-    images = Images(arrays.images, arrays.labels, np.array(arrays.patients))
+    images = Images(np.asarray(arrays.images), arrays.labels, np.array(arrays.patients))
     features = np.array([colours(pixels) for pixels in images.pixels])
     others = external_pixels(external, study, tuple(external_label or NORMAL_CELLS)) if external else None
     trainer = Trainer(architecture or study.architecture, study)

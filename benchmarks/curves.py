@@ -261,7 +261,7 @@ def main(  # noqa: PLR0917 - typer makes them options
                 continue
             if images is None:
                 arrays, _ = load_arrays({Part.TEST: records}, data, study)
-                images = Images(arrays.images, arrays.labels, np.array(arrays.patients))
+                images = Images(np.asarray(arrays.images), arrays.labels, np.array(arrays.patients))
             parts = split_by_patient(records, seed=seed)
             material = Material(
                 folder=data,

@@ -73,7 +73,7 @@ def train(settings: Settings, dataset_id: str) -> tuple[float, float, float]:
     app = App.start(settings)
     node = Identity.load(KeyStore(settings.keys_dir, f"{HOSPITAL}.training", load_master_key(settings)))
     begun = time.perf_counter()
-    sealed = sealed_path(settings, HOSPITAL, dataset_id).read_bytes()
+    sealed = sealed_path(settings, HOSPITAL, dataset_id)
     archive = open_dataset(
         sealed, node=node, trust=app.trust(), study=LEUKEMIA, dataset_id=dataset_id, at=app.clock.now()
     )

@@ -43,7 +43,7 @@ def main(  # noqa: PLR0917 - typer makes them options
     study = replace(study, input_size=preset.input_size or study.input_size)
     records = read_index(data, study)[::every]
     arrays, _ = load_arrays({Part.TEST: records}, data, study)
-    images = Images(arrays.images, arrays.labels, np.array(arrays.patients))
+    images = Images(np.asarray(arrays.images), arrays.labels, np.array(arrays.patients))
     parts = split_by_patient(records, fractions=preset.shares, seed=seed)
     training, validation, test = (images.of(parts[part]) for part in Part)
     options = replace(preset.training, epochs=epochs or preset.training.epochs, seed=seed)

@@ -121,7 +121,7 @@ def main(  # noqa: PLR0917 - typer makes them options
     kept_apart = set(read_split(split, Part.TEST))
     records = [record for record in read_index(data, study) if record.patient not in kept_apart]
     arrays, _ = load_arrays({Part.TEST: records}, data, replace(study, preprocessing=Preprocessing()))
-    pictures = Images(arrays.images, arrays.labels, np.array(arrays.patients))
+    pictures = Images(np.asarray(arrays.images), arrays.labels, np.array(arrays.patients))
     steps = replace(study.preprocessing, **changed(step, asdict(study.preprocessing)))
     images = replace(pictures, pixels=prepared(pictures.pixels, steps))
     judged_on, *others = folds_of(records, FOLDS, seed)

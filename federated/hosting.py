@@ -86,7 +86,7 @@ class Hosting:
         """
         store, notary, identity = self._open(party)
         archive = open_dataset(
-            file.path.read_bytes(),
+            file.path,
             node=identity,
             trust=notary.trust,
             study=self.study,

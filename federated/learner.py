@@ -5,6 +5,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from core.imaging.squares import Squares
 from core.learning.metric_sums import Vector
 from core.learning.private_training import PrivateTrainer
 from core.learning.run_choices import PrivacyOptions
@@ -26,7 +27,7 @@ class Learner(Protocol):
     def fit(
         self,
         weights: Weights,
-        images: NDArray[np.uint8],
+        images: Squares,
         labels: NDArray[np.int64],
         options: TrainingOptions,
         *,
@@ -39,7 +40,7 @@ class Learner(Protocol):
     def fit_privately(
         self,
         weights: Weights,
-        images: NDArray[np.uint8],
+        images: Squares,
         labels: NDArray[np.int64],
         units: NDArray[np.int64],
         options: TrainingOptions,
@@ -51,7 +52,7 @@ class Learner(Protocol):
         """Train from `weights` with differential privacy; see `PrivateTrainer.fit_privately`."""
         ...
 
-    def evaluate(self, weights: Weights, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Vector:
+    def evaluate(self, weights: Weights, images: Squares, labels: NDArray[np.int64]) -> Vector:
         """Return metric sums; zeros for no images."""
         ...
 
@@ -82,7 +83,7 @@ class KerasLearner:
     def fit(
         self,
         weights: Weights,
-        images: NDArray[np.uint8],
+        images: Squares,
         labels: NDArray[np.int64],
         options: TrainingOptions,
         *,
@@ -95,7 +96,7 @@ class KerasLearner:
     def fit_privately(
         self,
         weights: Weights,
-        images: NDArray[np.uint8],
+        images: Squares,
         labels: NDArray[np.int64],
         units: NDArray[np.int64],
         options: TrainingOptions,
@@ -109,7 +110,7 @@ class KerasLearner:
             weights, images, labels, units, options, privacy=privacy, should_stop=should_stop, progress=progress
         )
 
-    def evaluate(self, weights: Weights, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Vector:
+    def evaluate(self, weights: Weights, images: Squares, labels: NDArray[np.int64]) -> Vector:
         """See `Learner.evaluate`."""
         return self.trainer.evaluate(weights, images, labels)
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from core.imaging.squares import Squares
 from core.learning.metric_sums import Vector, length_of, sums_of
 from core.learning.privacy import steps_an_epoch
 from core.learning.private_training import members_of, sample
@@ -58,7 +59,7 @@ class NumpyLearner(ABC):
     def fit(
         self,
         weights: Weights,
-        images: NDArray[np.uint8],
+        images: Squares,
         labels: NDArray[np.int64],
         options: TrainingOptions,
         *,
@@ -67,7 +68,7 @@ class NumpyLearner(ABC):
     ) -> tuple[Weights, TrainingReport]:
         """Full-batch gradient descent, one step an epoch, then FedProx's pull (Li et al. 2020) in one more."""
         new = {name: array.copy() for name, array in weights.items()}
-        inputs, targets = self.inputs(images), self.targets(labels)
+        inputs, targets = self.inputs(np.asarray(images)), self.targets(labels)
         loss, done, stopped = float("nan"), 0, False
         for done in range(1, options.epochs + 1):
             if should_stop():
@@ -83,7 +84,7 @@ class NumpyLearner(ABC):
     def fit_privately(
         self,
         weights: Weights,
-        images: NDArray[np.uint8],
+        images: Squares,
         labels: NDArray[np.int64],
         units: NDArray[np.int64],
         options: TrainingOptions,
@@ -94,7 +95,7 @@ class NumpyLearner(ABC):
     ) -> tuple[Weights, TrainingReport]:
         """DP-SGD as in `core.learning.private_training`, one unit after the other."""
         vector = _flat(weights)
-        inputs, targets, draws = self.inputs(images), self.targets(labels), SecretDraws()
+        inputs, targets, draws = self.inputs(np.asarray(images)), self.targets(labels), SecretDraws()
         members, done, stopped = members_of(units, len(labels)), 0, False
         total = options.epochs * steps_an_epoch(privacy.sampling_rate)
         for done in range(1, total + 1):
@@ -111,11 +112,11 @@ class NumpyLearner(ABC):
         new = {name: array.astype(np.float32) for name, array in _shaped(vector, weights).items()}
         return new, TrainingReport(images=len(labels), steps=done, loss=float("nan"), stopped=stopped)
 
-    def evaluate(self, weights: Weights, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Vector:
+    def evaluate(self, weights: Weights, images: Squares, labels: NDArray[np.int64]) -> Vector:
         """Metric sums of the logits; zeros for no images."""
         if len(labels) == 0:
             return np.zeros(length_of(self._classes))
-        return sums_of(self.logits(weights, self.inputs(images)).astype(np.float32), labels, self._study)
+        return sums_of(self.logits(weights, self.inputs(np.asarray(images))).astype(np.float32), labels, self._study)
 
     def export(self, weights: Weights) -> bytes:
         """The weights themselves: these learners have no other serving form."""

@@ -5,11 +5,9 @@ from memory: what protects it there is the process that holds it.
 """
 
 import contextlib
-import os
 import re
 import secrets
 import ssl
-import tempfile
 from enum import StrEnum
 from pathlib import Path
 from typing import NoReturn, Self
@@ -23,6 +21,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from security import hpke
 from security.encoding import encode
 from security.errors import KeyMissing, SecurityError
+from security.private_files import write_private
 
 KEY_BYTES = 32
 POINT_BYTES = 65  # uncompressed P-256 point, the only form of RFC 9180 for DHKEM(P-256)
@@ -329,20 +328,3 @@ def _secret_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"a secret's name of small letters, digits and hyphens expected, got {name!r}")
     return name
-
-
-def write_private(file: Path, data: bytes, *, exclusive: bool) -> None:
-    """Write a 0600 file whole or not at all, also when the machine stops half-way."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # mkstemp makes it 0600
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if exclusive:
-            os.link(name, file)
-        else:
-            Path(name).replace(file)
-    finally:
-        Path(name).unlink(missing_ok=True)

@@ -22,7 +22,8 @@ from pathlib import Path
 from security.context import Context, Purpose
 from security.encoding import Reader, expect_header, framed, header
 from security.errors import KeyDestroyed, KeyMissing, SealBroken
-from security.keys import KEY_BYTES, MasterKey, SecretHandle, hkdf, write_private
+from security.keys import KEY_BYTES, MasterKey, SecretHandle, hkdf
+from security.private_files import write_private
 from security.records import RecordCipher
 from security.sealed_format import front_length
 

@@ -1,25 +1,30 @@
-"""A data set as bytes (safetensors; nothing executable in it), sealed for the hospital's training party."""
+"""A data set as a file (safetensors; nothing executable in it), sealed for the hospital's training party.
+
+It is written and read piece by piece, so that memory does not grow with the number of images.
+"""
 
 import json
+from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 from core.errors import DatasetRefused
 from core.imaging.arrays import DatasetArrays
+from core.imaging.tensor_file import Readable, TensorFile, with_squares
 from core.studies import Study
 from security.certificates import Certificate, Trust
 from security.context import Context, Purpose
 from security.errors import SealBroken
 from security.identity import Identity
-from security.sealing import handed_over, open_sealed, renewed, seal
+from security.sealed_files import SealedFile, seal_file
+from security.sealing import handed_over, renewed
 
 FORMAT = "hemaseal-dataset-2"
-HEADER_LENGTH = 8
 NOT_CLINICAL = ("synthetic", "public")
 
 
@@ -40,43 +45,42 @@ class Archive(NamedTuple):
         return self.provenance not in NOT_CLINICAL
 
 
-def encode_archive(archive: Archive, study: Study) -> bytes:
-    """Encode a data set; the metadata names the format, the study's preprocessing and the provenance of the images.
+def encode_archive(archive: Archive, study: Study) -> Iterator[bytes]:
+    """Yield the pieces of a file; its metadata names format, preprocessing of the study, and provenance of the images.
 
     Pseudonyms of patients are in it too, so these bytes never leave memory unsealed.
     """
     arrays = archive.arrays
     names = sorted(set(arrays.patients))
     position = {name: number for number, name in enumerate(names)}
-    tensors: dict[str, NDArray[Any]] = {
-        "images": np.ascontiguousarray(arrays.images),
-        "labels": np.ascontiguousarray(arrays.labels),
-        "parts": np.ascontiguousarray(arrays.parts),
-        "patients": np.array([position[name] for name in arrays.patients], np.int32),
-    }
     metadata = {
         "format": FORMAT,
         "preprocessing": study.preprocessing.version,
         "provenance": archive.provenance,
         "patients": json.dumps(names),
     }
-    return save(tensors, metadata)
+    small: dict[str, NDArray[Any]] = {
+        "labels": np.ascontiguousarray(arrays.labels),
+        "parts": np.ascontiguousarray(arrays.parts),
+        "patients": np.array([position[name] for name in arrays.patients], np.int32),
+    }
+    yield from with_squares(save(small, metadata), "images", arrays.images)
 
 
-def decode_archive(data: bytes, study: Study) -> Archive:
-    """Decode what `encode_archive` made for the same study.
+def decode_archive(file: Readable, study: Study) -> Archive:
+    """Decode what `encode_archive` made for the same study; its images are read when they are asked for.
 
     Raises:
         DatasetRefused: not such an archive, damaged, or made with another preprocessing than the study now asks for.
+            Images raise it too where the file has changed since.
     """
     try:
-        length = int.from_bytes(data[:HEADER_LENGTH], "little")
-        metadata = json.loads(data[HEADER_LENGTH : HEADER_LENGTH + length])["__metadata__"]
-        tensors = load(data)
+        content = TensorFile.open(file)
+        metadata, images = content.metadata, content.squares("images")
+        labels, parts = content.whole("labels", "I64"), content.whole("parts", "U8")
         names = json.loads(metadata["patients"])
-        patients = tuple(str(names[number]) for number in tensors["patients"])
-        images, labels, parts = tensors["images"], tensors["labels"], tensors["parts"]
-    except (SafetensorError, ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
+        patients = tuple(str(names[number]) for number in content.whole("patients", "I32"))
+    except (SealBroken, ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         raise DatasetRefused("the stored data set is damaged") from error
     if metadata.get("format") != FORMAT or metadata.get("preprocessing") != study.preprocessing.version:
         raise DatasetRefused("the stored data set was prepared in another way; import it again")
@@ -84,35 +88,42 @@ def decode_archive(data: bytes, study: Study) -> Archive:
     return Archive(arrays, str(metadata.get("provenance")))
 
 
-def seal_dataset(archive: Archive, *, sender: Identity, recipient: Certificate, study: Study, dataset_id: str) -> bytes:
-    """Seal a data set so that only the hospital's training party can open it.
+def seal_dataset(
+    file: Path, archive: Archive, *, sender: Identity, recipient: Certificate, study: Study, dataset_id: str
+) -> None:
+    """Seal a data set into a file, whole or not at all, so that only the hospital's training party can open it.
 
     Args:
+        file: where.
         archive: the data set.
         sender: who imported it: the application.
         recipient: the sealing certificate of ``<slug>.training``, checked by the caller.
         study: whose images these are.
         dataset_id: id of its row; a file that is put under another id does not open.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     context = dataset_context(sender.party, study, dataset_id)
-    return seal(encode_archive(archive, study), sender=sender, recipients=[recipient], context=context)
+    seal_file(file, encode_archive(archive, study), sender=sender, recipients=[recipient], context=context)
 
 
 def open_dataset(
-    sealed: bytes, *, node: Identity, trust: Trust, study: Study, dataset_id: str, at: datetime, sender: str = "app"
+    file: Path, *, node: Identity, trust: Trust, study: Study, dataset_id: str, at: datetime, sender: str = "app"
 ) -> Archive:
-    """Open what `seal_dataset` made, at the hospital's training node.
+    """Open what `seal_dataset` made, at the hospital's training node; its images are decrypted as they are needed.
 
     Raises:
         DatasetRefused: sealed for another party, study or id, changed, or not a data set of this version.
+        OSError: the file cannot be read.
     """
     context = dataset_context(sender, study, dataset_id)
     try:
         stored = trust.for_stored()
-        data = open_sealed(sealed, recipient=node, trust=stored, context=context, sender=sender, at=at)
+        opened = SealedFile.open(file, recipient=node, trust=stored, context=context, sender=sender, at=at)
     except SealBroken:
         raise DatasetRefused("the sealed file does not open: it was changed or is not for this node") from None
-    return decode_archive(data, study)
+    return decode_archive(opened, study)
 
 
 def rewrap_dataset(

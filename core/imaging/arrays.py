@@ -1,4 +1,4 @@
-"""A data set in memory, ready for training: the images of its records, decoded, squared, checked for leaks."""
+"""A data set, ready for training: the images of its records, decoded, squared, checked for leaks."""
 
 import hashlib
 import os
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -18,6 +19,7 @@ from core.imaging.index import Record
 from core.imaging.preprocess import preprocess
 from core.imaging.sources import ImageSource, as_source
 from core.imaging.splits import Part
+from core.imaging.squares import Squares
 from core.studies import Study
 
 Progress = Callable[[int, int], None]
@@ -46,13 +48,13 @@ class DatasetArrays:
     """Images with labels, ordered training, validation, test, so that a part is a view.
 
     Attributes:
-        images: uint8[n, s, s, 3], RGB, after `core.imaging.preprocess.preprocess`.
+        images: uint8[n, s, s, 3], RGB, after `core.imaging.preprocess.preprocess`; in memory, or where they lie.
         labels: int64[n], indices into the study's classes.
         patients: n pseudonyms; none is in two parts.
         parts: uint8[n], positions in `Part`, ascending.
     """
 
-    images: NDArray[np.uint8]
+    images: Squares
     labels: NDArray[np.int64]
     patients: tuple[str, ...]
     parts: NDArray[np.uint8]
@@ -64,7 +66,7 @@ class DatasetArrays:
             DatasetRefused: shapes or types differ from the description, or a patient is in two parts.
         """
         count = len(self.labels)
-        side = self.images.shape[1] if self.images.ndim == 4 else 0  # noqa: PLR2004
+        side = self.images.shape[1] if len(self.images.shape) == 4 else 0  # noqa: PLR2004
         if (
             self.images.shape != (count, side, side, 3)
             or self.labels.shape != (count,)
@@ -128,14 +130,18 @@ class Outcome(NamedTuple):
 
 
 class KeptOutcomes(Protocol):
-    """Where the outcomes of an import lie until it is whole, so that an interrupted one can go on."""
+    """Where the outcomes of an import lie until it is whole: it can be interrupted, and memory holds no pictures."""
 
-    def load(self) -> list[Outcome]:
-        """Return what was kept, from the first file on without gaps."""
+    def load(self) -> Iterator[Outcome]:
+        """Yield what was kept, from the first file on without gaps."""
         ...
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """Keep the next outcomes."""
+        ...
+
+    def squares(self, places: NDArray[np.intp]) -> Squares:
+        """Return some of all squares that were kept, by their numbers among these, while this lies there."""
         ...
 
 
@@ -177,58 +183,80 @@ def import_arrays(
     """
     listed = [(index, record) for index, part in enumerate(Part) for record in records.get(part, ())]
     taken: list[tuple[int, Record]] = []
-    images = np.empty((len(listed), study.input_size, study.input_size, 3), np.uint8)
+    places: list[int] = []
+    whole = _Memory(len(listed), study.input_size) if kept is None else kept
     rejected: list[Rejected] = []
     seen: dict[bytes, Record] = {}
-    dicom, burned_in = 0, Counter[str]()
-    finished = kept.load()[: len(listed)] if kept else []
-    for done, ((index, record), outcome) in enumerate(
-        zip(listed, _outcomes(finished, [record for _, record in listed], folder, study, kept), strict=True), 1
-    ):
+    dicom, burned_in, squares = 0, Counter[str](), 0
+    outcomes = _Outcomes(whole, [record for _, record in listed], folder, study)
+    for done, ((index, record), outcome) in enumerate(zip(listed, outcomes, strict=True), 1):
         if outcome.square is None:
             rejected.append(Rejected(record.path, outcome.reason, record.line))
         elif (twin := seen.setdefault(outcome.digest, record)) is not record:
             rejected.append(Rejected(record.path, f"the same picture as line {twin.line}", record.line))
         else:
-            images[len(taken)] = outcome.square
+            places.append(squares)
             taken.append((index, record))
             dicom += outcome.dicom
             if outcome.burned_in:
                 burned_in[outcome.burned_in] += 1
+        squares += outcome.square is not None
         if progress is not None:
             progress(done, len(listed))
     if not taken:
         raise DatasetRefused(f"none of {len(listed)} images could be read; the first: {rejected[0].reason}")
     arrays = DatasetArrays(
-        images=images[: len(taken)],
+        images=whole.squares(np.array(places, np.intp)),
         labels=np.array([record.label_index for _, record in taken], np.int64),
         patients=tuple(record.patient for _, record in taken),
         parts=np.array([index for index, _ in taken], np.uint8),
     )
-    return arrays, rejected, Acquired(dicom, tuple(burned_in.most_common()), len(finished))
+    return arrays, rejected, Acquired(dicom, tuple(burned_in.most_common()), outcomes.finished)
 
 
-def _outcomes(
-    finished: list[Outcome],
-    records: Sequence[Record],
-    folder: Path | ImageSource,
-    study: Study,
-    kept: KeptOutcomes | None,
-) -> Iterator[Outcome]:
-    """Yield the outcome of each record: those that are finished, then new ones, which are kept in bundles."""
-    yield from finished
-    source, fresh = as_source(folder), list[Outcome]()
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        rest = records[len(finished) :]
-        for start in range(0, len(rest), KEPT_AT_ONCE):  # by bundles, so that no more than one waits in memory
-            for outcome in pool.map(
-                lambda record: _load_image(source, record, study), rest[start : start + KEPT_AT_ONCE]
-            ):
-                fresh.append(outcome)
-                yield outcome
-            if kept is not None:
-                kept.add(fresh)
-            fresh = []
+class _Memory:
+    """Keeps the squares of an import in memory; see `KeptOutcomes`."""
+
+    def __init__(self, most: int, side: int) -> None:
+        self._squares = np.empty((most, side, side, 3), np.uint8)
+        self._count = 0
+
+    def load(self) -> Iterator[Outcome]:
+        return iter(())
+
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            if outcome.square is not None:
+                self._squares[self._count] = outcome.square
+                self._count += 1
+
+    def squares(self, places: NDArray[np.intp]) -> NDArray[np.uint8]:
+        return self._squares[: self._count] if len(places) == self._count else self._squares[places]
+
+
+class _Outcomes:
+    """The outcome of each record: those that are kept, then new ones, which are kept in bundles.
+
+    Attributes:
+        finished: how many were there already.
+    """
+
+    def __init__(self, kept: KeptOutcomes, records: Sequence[Record], folder: Path | ImageSource, study: Study) -> None:
+        self._kept, self._records, self._source, self._study = kept, records, as_source(folder), study
+        self.finished = 0
+
+    def __iter__(self) -> Iterator[Outcome]:
+        for outcome in islice(self._kept.load(), len(self._records)):
+            self.finished += 1
+            yield outcome
+        with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+            for start in range(self.finished, len(self._records), KEPT_AT_ONCE):
+                bundle = self._records[start : start + KEPT_AT_ONCE]  # no more than one of them waits in memory
+                fresh = []
+                for outcome in pool.map(lambda record: _load_image(self._source, record, self._study), bundle):
+                    fresh.append(outcome)
+                    yield outcome
+                self._kept.add(fresh)
 
 
 def _load_image(source: ImageSource, record: Record, study: Study) -> Outcome:

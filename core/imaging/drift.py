@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from core.imaging.preprocess import preprocess
 from core.imaging.quality import QualityReport, measure_quality
+from core.imaging.squares import Squares
 from core.imaging.stain import stain_of
 from core.studies import Study
 
@@ -118,7 +119,7 @@ def figures_of_square(square: Pixels) -> Figures:
     return tuple(float(f"{value:.6g}") for value in (*astuple(measure_quality(square)), stain_of(square)))
 
 
-def looks_of(squares: Sequence[Pixels] | Pixels, patients: Sequence[str]) -> Looks | None:
+def looks_of(squares: Sequence[Pixels] | Squares, patients: Sequence[str]) -> Looks | None:
     """Measure preprocessed training squares, each of the patient at its place; None if there are none."""
     chosen = range(0, len(patients), -(-len(patients) // MOST_IMAGES) or 1)
     if not chosen:

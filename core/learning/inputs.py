@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.imaging.preprocess import DEFAULT, normalise
+from core.imaging.squares import Squares
 from core.learning.architectures import Trunk
 from core.learning.augment import CHANGES, augmented, recolour
 from core.learning.training_options import TrainingOptions
@@ -45,7 +46,7 @@ class Inputs(Protocol):
         """Return the inputs for unchanged pictures, as in serving."""
         ...
 
-    def drawing(self, images: Images, options: TrainingOptions) -> Draw:
+    def drawing(self, images: Squares, options: TrainingOptions) -> Draw:
         """Return what a training on these pictures draws its batches from."""
         ...
 
@@ -70,13 +71,13 @@ class PictureInputs:
         """See `Inputs.plain`."""
         return [normalise(images, self._preprocessing)]
 
-    def drawing(self, images: Images, options: TrainingOptions) -> Draw:
+    def drawing(self, images: Squares, options: TrainingOptions) -> Draw:
         """See `Inputs.drawing`."""
         return _PictureDraw(images, self._subject, self._preprocessing, augment=options.augment)
 
 
 class _PictureDraw:
-    def __init__(self, images: Images, subject: Subject, preprocessing: Preprocessing, *, augment: bool) -> None:
+    def __init__(self, images: Squares, subject: Subject, preprocessing: Preprocessing, *, augment: bool) -> None:
         self._images, self._subject, self._preprocessing, self._augment = images, subject, preprocessing, augment
 
     def batch(self, chosen: NDArray[np.integer], rng: np.random.Generator) -> Batch:
@@ -118,12 +119,12 @@ class TrunkInputs:
         """See `Inputs.plain`."""
         return _stacked([maps for (maps,) in self.maps(images, copies=1)])
 
-    def drawing(self, images: Images, options: TrainingOptions) -> Draw:
+    def drawing(self, images: Squares, options: TrainingOptions) -> Draw:
         """See `Inputs.drawing`."""
         mirror = options.augment and CHANGES[self._subject].flips_across
         return _TrunkDraw(self.maps(images, copies=options.copies if options.augment else 1), mirror=mirror)
 
-    def maps(self, images: Images, *, copies: int) -> list[list[Maps]]:
+    def maps(self, images: Squares, *, copies: int) -> list[list[Maps]]:
         """Return for each picture the maps of its copies; copy 0 is the picture itself.
 
         How a copy is changed follows from the picture and the copy's number alone, so that it is the same in every

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.imaging.squares import Squares
 from core.learning.example_gradients import check_chain, gradients_by_example
 from core.learning.privacy import steps_an_epoch
 from core.learning.run_choices import PrivacyOptions, PrivateWeights
@@ -47,7 +48,7 @@ class PrivateTrainer(Trainer):
     def fit_privately(
         self,
         weights: Weights,
-        images: NDArray[np.uint8],
+        images: Squares,
         labels: NDArray[np.int64],
         units: NDArray[np.int64],
         options: TrainingOptions,

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import CheckpointRefused
+from core.imaging.squares import Squares
 from core.learning import architectures
 from core.learning.backend import load_keras
 from core.learning.batches import RunningMean, ahead, batches
@@ -75,7 +76,7 @@ class EarlyStopping:
         patience: training ends after this many epochs without a lower cross-entropy.
     """
 
-    images: NDArray[np.uint8]
+    images: Squares
     labels: NDArray[np.int64]
     patience: int = 10
 
@@ -158,7 +159,7 @@ class Trainer:
     def fit(
         self,
         weights: Weights,
-        images: NDArray[np.uint8],
+        images: Squares,
         labels: NDArray[np.int64],
         options: TrainingOptions,
         *,
@@ -230,7 +231,7 @@ class Trainer:
         loss = float(sums[1] / sums[0])
         return _Best(loss=loss, epochs=epochs, weights=weights) if loss < best.loss else best
 
-    def logits(self, weights: Weights, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def logits(self, weights: Weights, images: Squares) -> NDArray[np.float32]:
         """Return logits float32 [n, classes] for preprocessed images uint8 [n, s, s, 3], as the exported model does.
 
         That is: with weights rounded to float16 where the export rounds them, and as the mean over the turned and
@@ -243,13 +244,13 @@ class Trainer:
         ways = WAYS[self.study.orientations]
         parts = [np.zeros((0, len(self.study.classes)), np.float32)]
         for start in range(0, len(images), EVALUATION_BATCH):
-            piece = images[start : start + EVALUATION_BATCH]
+            piece = np.asarray(images[start : start + EVALUATION_BATCH])
             full = np.resize(piece, (EVALUATION_BATCH, *piece.shape[1:]))
             turned = [self._logits.predict_on_batch(self._inputs.plain(turn(full, way))) for way in ways]
             parts.append(np.mean(turned, axis=0)[: len(piece)])
         return np.concatenate(parts)
 
-    def evaluate(self, weights: Weights, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Vector:
+    def evaluate(self, weights: Weights, images: Squares, labels: NDArray[np.int64]) -> Vector:
         """Return the metric sums (`metric_sums`) of `weights` on images; zeros if there are none."""
         if len(labels) == 0:
             return np.zeros(length_of(len(self.study.classes)))
@@ -275,7 +276,7 @@ class Trainer:
             raise CheckpointRefused("training made weights that are not finite")
         return weights
 
-    def _check_images(self, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
+    def _check_images(self, images: Squares, labels: NDArray[np.int64]) -> None:
         side = self.study.input_size
         if images.dtype != np.uint8 or images.shape != (len(labels), side, side, 3) or len(labels) == 0:
             raise ValueError(f"expected uint8 images [n >= 1, {side}, {side}, 3], got {images.dtype} {images.shape}")

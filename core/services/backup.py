@@ -30,13 +30,14 @@ from db.copying import copy_rows
 from db.engine import make_engine, session_scope
 from security.errors import SecurityError
 from security.identity import Identity, load_root
-from security.keys import KeyStore, write_private
+from security.keys import KeyStore
+from security.private_files import write_private
 
 FORMAT = 1
 MANIFEST, DATABASE, KEYS, HOSPITALS = "manifest.json", "database.db", "keys", "hospitals"
 _UNDER_WAY = "restoring"
 _UNFINISHED = shutil.ignore_patterns(".*")
-"""Files that are being written have such a name (`security.keys.write_private`)."""
+"""Files that are being written have such a name (`security.private_files.private_file`)."""
 Tell = Callable[[str], None]
 
 

@@ -3,9 +3,7 @@
 Authorises nothing; `core.services.datasets` does that, and set-up uses it for the demo's synthetic sets.
 """
 
-import os
 import re
-import tempfile
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -121,9 +119,7 @@ def store_arrays(
     )
     path = sealed_path(app.settings, hospital.slug, dataset_id)
     archive = Archive(arrays, provenance.value)
-    write_whole(
-        path, seal_dataset(archive, sender=app.identity, recipient=recipient, study=study, dataset_id=dataset_id)
-    )
+    seal_dataset(path, archive, sender=app.identity, recipient=recipient, study=study, dataset_id=dataset_id)
     try:
         with session_scope(app.engine) as session:
             session.add(row)
@@ -182,18 +178,3 @@ def default_name(at: datetime) -> str:
 def _has_dataset(session: Session, hospital_id: str) -> bool:
     """Tell whether a hospital has any data set."""
     return session.exec(select(Dataset.id).where(Dataset.hospital_id == hospital_id).limit(1)).first() is not None
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, readable by its owner only."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

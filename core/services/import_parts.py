@@ -9,9 +9,10 @@ keeps the id that its data set will have, so that it cannot come in twice howeve
 import hmac
 import json
 import shutil
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -22,12 +23,13 @@ from safetensors.numpy import load, save
 
 from core.errors import DatasetRefused
 from core.imaging.arrays import Outcome
+from core.imaging.squares import Pixels, Places, StoredSquares
 from core.services.app import APP_PARTY, App
-from core.services.dataset_store import write_whole
 from db.types import new_id
 from security.context import Context, Purpose
 from security.errors import SealBroken
 from security.keys import hkdf
+from security.private_files import write_private
 
 KEPT_FOR = timedelta(days=7)
 _JOB, _LOCK, _PARTS = "job.sealed", "lock", "part-*.sealed"
@@ -46,27 +48,55 @@ class ImportParts:
     folder: Path
     dataset_id: str
     side: int
-    _next: int = 0
+    _ends: list[int] = field(default_factory=list)
+    """Of each bundle: how many squares there are up to its end."""
+    _open: tuple[int, Pixels] | None = None
+    """The bundle that was read last, and its squares."""
 
-    def load(self) -> list[Outcome]:
-        """Return what was kept; a bundle that was changed or is missing ends it, and what follows is read again."""
-        outcomes: list[Outcome] = []
-        while (path := self._path(self._next)).exists():
+    def load(self) -> Iterator[Outcome]:
+        """Yield what was kept; a bundle that was changed or is missing ends it, and what follows is read again."""
+        while (path := self._path(len(self._ends))).exists():
             try:
-                outcomes += _decoded(
-                    self.app.records.open(path.read_bytes(), context=self._context(path.name)), self.side
-                )
+                outcomes = self._read(path)
             except (SealBroken, SafetensorError, ValueError, KeyError):
                 break
-            self._next += 1
-        return outcomes
+            self._count(outcomes)
+            yield from outcomes
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """Keep the next bundle."""
-        path = self._path(self._next)
+        path = self._path(len(self._ends))
         sealed = self.app.records.seal(_encoded(outcomes, self.side), context=self._context(path.name))
-        write_whole(path, sealed)
-        self._next += 1
+        write_private(path, sealed)
+        self._count(outcomes)
+
+    def squares(self, places: Places) -> StoredSquares:
+        """Return some of the squares that were kept; see `KeptOutcomes`.
+
+        Asked for pixels, they raise `DatasetRefused` where a bundle was changed since.
+        """
+        return StoredSquares(self._fetch, places, self.side)
+
+    def _fetch(self, places: Places) -> Pixels:
+        found = np.empty((len(places), self.side, self.side, 3), np.uint8)
+        for number, place in enumerate(places):
+            bundle = bisect_right(self._ends, place)
+            if self._open is None or self._open[0] != bundle:
+                try:
+                    outcomes = self._read(self._path(bundle))
+                except (OSError, SealBroken, SafetensorError, ValueError, KeyError) as error:
+                    raise DatasetRefused("what was read of the import has been changed; import it again") from error
+                kept = [outcome.square for outcome in outcomes if outcome.square is not None]
+                self._open = bundle, np.stack(kept)
+            found[number] = self._open[1][place - (self._ends[bundle - 1] if bundle else 0)]
+        return found
+
+    def _read(self, path: Path) -> list[Outcome]:
+        return _decoded(self.app.records.open(path.read_bytes(), context=self._context(path.name)), self.side)
+
+    def _count(self, outcomes: Sequence[Outcome]) -> None:
+        squares = sum(outcome.square is not None for outcome in outcomes)
+        self._ends.append((self._ends[-1] if self._ends else 0) + squares)
 
     def clear(self) -> None:
         """Forget the import: it is whole, or cannot become so."""
@@ -120,7 +150,7 @@ def _dataset_id(app: App, folder: Path) -> str:
     text = json.dumps([dataset_id, app.clock.now().isoformat()])
     for path in folder.glob("*"):
         path.unlink()  # parts of an import whose beginning cannot be read
-    write_whole(folder / _JOB, app.records.seal(text.encode(), context=_context(folder.name)))
+    write_private(folder / _JOB, app.records.seal(text.encode(), context=_context(folder.name)))
     return dataset_id
 
 

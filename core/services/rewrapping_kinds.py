@@ -21,7 +21,7 @@ from core.services import approvals
 from core.services.app import APP_PARTY
 from core.services.authority import AUTHORITY
 from core.services.case_objects import ObjectKind, get_object, image_rows, replace_recipients
-from core.services.dataset_store import sealed_path, write_whole
+from core.services.dataset_store import sealed_path
 from core.services.model_store import own_lineage
 from core.services.models import check_against
 from core.services.promotions import highest_seen, sign_promotion, verify_promotion
@@ -51,6 +51,7 @@ from security.certificates import Trust
 from security.context import Context
 from security.encrypted_inference.signed import head_context
 from security.errors import SecurityError
+from security.private_files import write_private
 from security.signing import sign, signer_of, verify
 
 _DAMAGE = (CheckpointRefused, MeasurementRefused, NotFound, RecordDamaged, SecurityError)
@@ -173,7 +174,7 @@ def _data_set(hands: Hands, session: Session, dataset_id: str) -> None:
     context = dataset_context(APP_PARTY, STUDIES_BY_CODE[row.study_code], dataset_id)
     again = hands.renew(path.read_bytes(), context=context, signer=hands.app.identity)
     if again is not None:
-        write_whole(path, again)
+        write_private(path, again)
 
 
 def _checkpoint(hands: Hands, session: Session, checkpoint_id: str) -> None:

@@ -15,7 +15,7 @@ from core.errors import SettingsError
 from core.settings import Settings
 from security.certificates import Certificate, Trust
 from security.errors import CertificateRefused
-from security.keys import write_private
+from security.private_files import write_private
 
 _PLAN, _ROOT, _LIST, _NEXT = "plan.json", "root.crt", "list.crl", "next.crl"
 

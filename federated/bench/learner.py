@@ -5,6 +5,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from core.imaging.squares import Squares
 from core.learning.metric_sums import Vector, sums_of
 from core.learning.training import Progress, ShouldStop, TrainingOptions, TrainingReport
 from core.learning.weights import Weights
@@ -44,7 +45,7 @@ class BenchLearner(SoftmaxLearner):
     def fit(
         self,
         weights: Weights,
-        images: NDArray[np.uint8],  # noqa: ARG002 - there is nothing to train on
+        images: Squares,  # noqa: ARG002 - there is nothing to train on
         labels: NDArray[np.int64],  # noqa: ARG002
         options: TrainingOptions,  # noqa: ARG002
         *,
@@ -55,6 +56,6 @@ class BenchLearner(SoftmaxLearner):
         new = {name: array + self._delta[name] for name, array in weights.items()}
         return new, TrainingReport(images=self._images, steps=1, loss=0.0, stopped=False)
 
-    def evaluate(self, weights: Weights, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Vector:  # noqa: ARG002
+    def evaluate(self, weights: Weights, images: Squares, labels: NDArray[np.int64]) -> Vector:  # noqa: ARG002
         """See `Learner.evaluate`."""
         return sums_of(np.linspace(-1, 1, 2 * len(labels)).reshape(-1, 2), labels, LEUKEMIA)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from core.imaging.squares import Squares
 from core.learning.training import Progress, ShouldStop, TrainingOptions, TrainingReport
 from core.learning.weights import Weights
 from core.settings import Settings
@@ -38,7 +39,7 @@ class GatedLearner(SoftmaxLearner):
     def fit(
         self,
         weights: Weights,
-        images: NDArray[np.uint8],
+        images: Squares,
         labels: NDArray[np.int64],
         options: TrainingOptions,
         *,

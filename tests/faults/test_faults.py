@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -85,7 +86,7 @@ def test_the_checks_find_what_does_not_hold(arena: Arena, undisturbed: Verdict) 
     with arena.ground(AggregationMode.BLIND, mysql=False) as ground:
         engine = make_engine(ground.direct_url)
         with session_scope(engine) as session:
-            put_blob(session, tiny_data(0).images.tobytes(), "image", SystemClock())
+            put_blob(session, np.asarray(tiny_data(0).images).tobytes(), "image", SystemClock())
         engine.dispose()
         party = undisturbed.journal[-1].party or "east.training"
         journal = [

@@ -104,7 +104,7 @@ def check_all_opens(app: App, estate: Estate, *, doctor: Actor, authority: Actor
     assert [review.reason for review in reviews_of(app, doctor, estate.cases[0])] == ["another laboratory"]
 
     for slug, dataset in zip(SLUGS, estate.datasets, strict=True):
-        file = sealed_path(app.settings, slug, dataset).read_bytes()
+        file = sealed_path(app.settings, slug, dataset)
         node = identity_of(app, f"{slug}.training")
         assert len(open_dataset(file, node=node, trust=app.trust(), study=study, dataset_id=dataset, at=at).arrays)
 

@@ -43,14 +43,14 @@ def node(app: App, party: str) -> Identity:
     return Identity.load(KeyStore(app.settings.keys_dir, party, load_master_key(app.settings)))
 
 
-def opened_by(app: App, party: str, sealed: bytes, dataset_id: str) -> Archive:
+def opened_by(app: App, party: str, sealed: Path, dataset_id: str) -> Archive:
     return open_dataset(
         sealed, node=node(app, party), trust=app.trust(), study=LEUKEMIA, dataset_id=dataset_id, at=app.clock.now()
     )
 
 
-def sealed_file(app: App, view: service.DatasetView, slug: str = "north") -> bytes:
-    return sealed_path(app.settings, slug, view.id).read_bytes()
+def sealed_file(app: App, view: service.DatasetView, slug: str = "north") -> Path:
+    return sealed_path(app.settings, slug, view.id)
 
 
 def rows(app: App) -> list[Dataset]:
@@ -84,8 +84,10 @@ def test_an_imported_folder_is_listed_and_opens_only_at_its_own_training_node(
             opened_by(app, other, sealed, made.id)
     with pytest.raises(DatasetRefused):
         opened_by(app, "north.training", sealed, "another")
+    whole = sealed.read_bytes()
+    sealed.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(DatasetRefused):
-        opened_by(app, "north.training", sealed[:-1] + bytes([sealed[-1] ^ 1]), made.id)
+        opened_by(app, "north.training", sealed, made.id)
 
 
 @SQLITE_ONLY
@@ -191,7 +193,7 @@ def test_another_hospital_cannot_delete_a_data_set(app: App, hospital: Actor, ho
     made = service.generate_dataset(app, hospital, patients=6, cells_per_patient=1)
     with pytest.raises(NotFound):
         service.delete_dataset(app, hospital_east, made.id)
-    assert sealed_file(app, made)
+    assert sealed_file(app, made).exists()
 
 
 def test_a_data_set_is_deleted_with_its_file_unless_a_run_used_it(app: App, hospital: Actor, authority: Actor) -> None:
@@ -214,7 +216,7 @@ def test_a_data_set_is_deleted_with_its_file_unless_a_run_used_it(app: App, hosp
         session.add(RunMember(run_id=run.id, hospital_id=str(hospital.hospital_id), dataset_id=kept.id))
     with pytest.raises(InvalidInput, match="a training run used"):
         service.delete_dataset(app, hospital, kept.id)
-    assert sealed_file(app, kept)
+    assert sealed_file(app, kept).exists()
 
 
 @SQLITE_ONLY
@@ -297,6 +299,6 @@ def test_nothing_is_sealed_for_a_node_whose_certificate_is_revoked(app: App, hos
 @SQLITE_ONLY
 def test_a_file_that_went_missing_is_shown_as_missing(app: App, hospital: Actor) -> None:
     made = service.generate_dataset(app, hospital, patients=6, cells_per_patient=1)
-    assert made.sealed_bytes == len(sealed_file(app, made))
+    assert made.sealed_bytes == sealed_file(app, made).stat().st_size
     sealed_path(app.settings, "north", made.id).unlink()
     assert service.datasets(app, hospital)[0].sealed_bytes == 0

@@ -94,9 +94,9 @@ def files_of(app: App) -> list[Path]:
 
 def images_of(app: App, view: service.DatasetView) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     node = Identity.load(KeyStore(app.settings.keys_dir, "north.training", load_master_key(app.settings)))
-    sealed = sealed_path(app.settings, "north", view.id).read_bytes()
+    sealed = sealed_path(app.settings, "north", view.id)
     archive = open_dataset(sealed, node=node, trust=app.trust(), study=LEUKEMIA, dataset_id=view.id, at=app.clock.now())
-    return archive.arrays.images
+    return np.asarray(archive.arrays.images)
 
 
 def test_a_killed_import_goes_on_where_it_stopped_and_gives_the_same_set_once(

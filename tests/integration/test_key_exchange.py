@@ -174,12 +174,12 @@ def test_a_full_disk_stops_an_exchange_before_the_former_keys_are_destroyed(
         raise OSError(errno.ENOSPC, "no space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(rewrapping_kinds, "write_whole", full)
+        patch.setattr(rewrapping_kinds, "write_private", full)
         with pytest.raises(StorageFailed):
             exchange(app, authority, "east.training", LOST)
     assert unfinished(app, authority) == ("east.training",)
     assert finish(app, authority).damaged == {}
-    file, node = sealed_path(app.settings, "east", dataset).read_bytes(), identity_of(app, "east.training")
+    file, node = sealed_path(app.settings, "east", dataset), identity_of(app, "east.training")
     trust, at = app.trust(), clock.now()
     assert len(open_dataset(file, node=node, trust=trust, study=LEUKEMIA, dataset_id=dataset, at=at).arrays)
 

@@ -77,7 +77,7 @@ def test_scans_of_several_modalities_are_imported_and_open_for_their_own_study_o
     made = datasets.import_folder(app, hospital, folder=folder, study=SCANS, provenance=Provenance.PUBLIC)
     assert (made.study, made.images, made.rejected) == (SCANS, 36, [])
     node = Identity.load(KeyStore(app.settings.keys_dir, "north.training", load_master_key(app.settings)))
-    sealed = sealed_path(app.settings, "north", made.id).read_bytes()
+    sealed = sealed_path(app.settings, "north", made.id)
 
     def opened_for(study: Study) -> Archive:
         return open_dataset(sealed, node=node, trust=app.trust(), study=study, dataset_id=made.id, at=app.clock.now())

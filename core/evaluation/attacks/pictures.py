@@ -99,11 +99,12 @@ def read_halves(folder: Path, study: Study, *, count: int, seed: int, say: Say) 
     records = read_index(folder, study)
     chosen = [records[place] for place in np.sort(rng.permutation(len(records))[:count])]
     arrays, _ = load_arrays({Part.TEST: chosen}, folder, study, lambda done, of: say("reading pictures", done, of))
+    images = np.asarray(arrays.images)
     names = rng.permutation(sorted(set(arrays.patients)))
     own = set(names[: len(names) // 2].tolist())
-    looks = np.array([stain_of(one) if study.is_stained else one.mean() for one in arrays.images], np.float64)
+    looks = np.array([stain_of(one) if study.is_stained else one.mean() for one in images], np.float64)
     inside = np.array([name in own for name in arrays.patients])
-    halves = tuple(Pictures(arrays.images[which], arrays.labels[which], looks[which]) for which in (inside, ~inside))
+    halves = tuple(Pictures(images[which], arrays.labels[which], looks[which]) for which in (inside, ~inside))
     if any(len(np.unique(half.labels)) < len(study.classes) for half in halves):
         raise DatasetRefused("one half of the patients has no picture of some class: read more pictures")
     return halves[0], halves[1]

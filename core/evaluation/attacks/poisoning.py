@@ -12,6 +12,7 @@ from core.evaluation.attacks.held import datasets_of, flat
 from core.evaluation.attacks.inference import SIDE
 from core.evaluation.attacks.pictures import Pictures
 from core.evaluation.attacks.result import Attacked, Figure, View
+from core.imaging.squares import Squares
 from core.learning.orders import AggregationMode
 from core.learning.run_choices import Combining, CombiningRule
 from core.learning.training import Progress, ShouldStop, TrainingOptions, TrainingReport
@@ -54,7 +55,7 @@ class PoisonedLearner(SoftmaxLearner):
     def fit(
         self,
         weights: Weights,
-        images: NDArray[np.uint8],
+        images: Squares,
         labels: NDArray[np.int64],
         options: TrainingOptions,
         *,

@@ -19,6 +19,7 @@ from core.evaluation.attacks.inversion import Tried, draw, likeness
 from core.evaluation.attacks.metrics import mean_interval, psnr
 from core.evaluation.attacks.pictures import Pictures
 from core.evaluation.attacks.result import Attacked, Figure, View
+from core.imaging.squares import Squares
 from core.learning.orders import AggregationMode
 from core.learning.training import Progress, ShouldStop, TrainingOptions, TrainingReport
 from core.learning.weights import Weights
@@ -47,7 +48,7 @@ class TellingLearner(SmoothLearner):
     def fit(
         self,
         weights: Weights,
-        images: NDArray[np.uint8],
+        images: Squares,
         labels: NDArray[np.int64],
         options: TrainingOptions,
         *,

@@ -10,6 +10,7 @@ from core.errors import RunRefused
 from core.evaluation.attacks.held import flat
 from core.evaluation.demonstration.journal import Say
 from core.imaging.datasets import DatasetArrays, Part
+from core.imaging.squares import Squares
 from core.learning.orders import AggregationMode, slug_of
 from core.learning.run_events import EventKind
 from core.learning.training import Progress, ShouldStop, TrainingOptions, TrainingReport
@@ -34,12 +35,12 @@ class TellingLearner(SmoothLearner):
 
     def __init__(self) -> None:
         super().__init__(LEUKEMIA)
-        self.trained: list[tuple[NDArray[np.uint8], Weights, Weights]] = []
+        self.trained: list[tuple[Squares, Weights, Weights]] = []
 
     def fit(
         self,
         weights: Weights,
-        images: NDArray[np.uint8],
+        images: Squares,
         labels: NDArray[np.int64],
         options: TrainingOptions,
         *,
@@ -80,7 +81,7 @@ class Played:
         """Return the weights that a hospital's training began with."""
         return self._training(hospital)[1]
 
-    def _training(self, hospital: str) -> tuple[NDArray[np.uint8], Weights, Weights]:
+    def _training(self, hospital: str) -> tuple[Squares, Weights, Weights]:
         own = self.data[hospital].part(Part.TRAINING).images
         return next(one for one in self.learner.trained if np.array_equal(one[0], own))
 

@@ -37,7 +37,7 @@ def show_inversion(say: Say) -> Outcome:
     """Play a plain and a blind round of one picture for each hospital, and attack what the cloud held of one."""
     say("drawing one picture for each hospital", 0.0)
     data = _one_picture_each()
-    true = pooled(data[VICTIM].part(Part.TRAINING).images, SmoothLearner.POOL)[0].astype(np.float64) + 0.5
+    true = pooled(np.asarray(data[VICTIM].part(Part.TRAINING).images), SmoothLearner.POOL)[0].astype(np.float64) + 0.5
     flat_colour = np.broadcast_to(true.mean(axis=(0, 1)), true.shape)
     attacks: dict[AggregationMode, Inverted] = {}
     for place, mode in ((0.05, AggregationMode.PLAIN), (0.55, AggregationMode.BLIND)):

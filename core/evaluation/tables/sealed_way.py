@@ -88,17 +88,17 @@ def judged_sealed(
 
 def _stored(material: Material, study: Study, *, app: Identity, node: Identity, keys: ThrowAwayKeys) -> int:
     """Seal and open each hospital's data set; return the bytes that lay sealed."""
-    total = 0
-    for hospital, arrays in material.hospitals.items():
-        sealed = seal_dataset(
-            Archive(arrays, "public"), sender=app, recipient=node.sealing_certificate, study=study, dataset_id=hospital
-        )
-        opened = open_dataset(
-            sealed, node=node, trust=keys.trust(), study=study, dataset_id=hospital, at=SystemClock().now(), sender=APP
-        ).arrays
-        if not (np.array_equal(opened.images, arrays.images) and np.array_equal(opened.labels, arrays.labels)):
-            raise DatasetRefused("a sealed data set opened to other images")
-        total += len(sealed)
+    total, recipient = 0, node.sealing_certificate
+    with tempfile.TemporaryDirectory(prefix="hemaseal-tables-") as folder:
+        for hospital, arrays in material.hospitals.items():
+            file, archive, at = Path(folder, f"{hospital}.sealed"), Archive(arrays, "public"), SystemClock().now()
+            seal_dataset(file, archive, sender=app, recipient=recipient, study=study, dataset_id=hospital)
+            opened = open_dataset(
+                file, node=node, trust=keys.trust(), study=study, dataset_id=hospital, at=at, sender=APP
+            ).arrays
+            if not (np.array_equal(opened.images, arrays.images) and np.array_equal(opened.labels, arrays.labels)):
+                raise DatasetRefused("a sealed data set opened to other images")
+            total += file.stat().st_size
     return total
 
 

@@ -68,10 +68,8 @@ class Houses:
         app = self.enrol(APP)
         for hospital, arrays in hospitals.items():
             node = self.enrol(training_party(hospital)).sealing_certificate
-            sealed = seal_dataset(
-                Archive(arrays, "synthetic"), sender=app, recipient=node, study=study, dataset_id=hospital
-            )
-            self.dataset(hospital).write_bytes(sealed)
+            archive, file = Archive(arrays, "synthetic"), self.dataset(hospital)
+            seal_dataset(file, archive, sender=app, recipient=node, study=study, dataset_id=hospital)
 
     def dataset(self, hospital: str) -> Path:
         """A hospital's sealed data set."""

@@ -133,7 +133,7 @@ def test_no_image_weight_update_or_figure_of_a_member_is_in_anything_that_went_t
     secret: list[bytes] = [array.tobytes() for weights in (before, after) for array in weights.values()]
     secret += [(after[name] - before[name]).tobytes() for name in before]
     for slug, data in federation.data.items():
-        secret.append(data.images.tobytes()[:20_000])
+        secret.append(np.asarray(data.images).tobytes()[:20_000])
         part = data.part(Part.VALIDATION)
         sums = federation.learner.evaluate(after, part.images, part.labels)
         secret += [sums.tobytes(), sums.astype(np.float32).tobytes()]

@@ -14,6 +14,7 @@ from core.imaging.archive import Archive, decode_archive, encode_archive
 from core.imaging.datasets import DatasetArrays, Part, ZipSource, load_arrays, read_index, split_by_patient
 from core.imaging.synthetic import STYLES, generate_arrays
 from core.studies import LEUKEMIA
+from tests.unit.imaging.held import Held
 from tests.unit.imaging.pictures import cell, encoded, png_that_declares, write_folder
 
 LINES = "".join(f"{n}.png,{('leukemic', 'normal')[n % 2]},SMEAR,one,p{n // 2},\n" for n in range(12))
@@ -22,6 +23,10 @@ LINES = "".join(f"{n}.png,{('leukemic', 'normal')[n % 2]},SMEAR,one,p{n // 2},\n
 @pytest.fixture(scope="module")
 def small() -> DatasetArrays:
     return generate_arrays(patients=6, cells_per_patient=2, style=STYLES["north"], seed=3)
+
+
+def encoded_archive(archive: Archive) -> Held:
+    return Held(b"".join(encode_archive(archive, LEUKEMIA)))
 
 
 def zipped(folder: Path, prefix: str = "") -> io.BytesIO:
@@ -138,7 +143,7 @@ def test_any_bytes_as_a_zip_give_one_named_error(data: bytes, cut: int) -> None:
 
 
 def test_an_archive_comes_back_whole(small: DatasetArrays) -> None:
-    again, provenance = decode_archive(encode_archive(Archive(small, "public"), LEUKEMIA), LEUKEMIA)
+    again, provenance = decode_archive(encoded_archive(Archive(small, "public")), LEUKEMIA)
     assert np.array_equal(again.images, small.images)
     assert np.array_equal(again.labels, small.labels)
     assert np.array_equal(again.parts, small.parts)
@@ -152,16 +157,16 @@ def test_an_archive_comes_back_whole(small: DatasetArrays) -> None:
 def test_what_is_not_known_to_be_something_else_is_clinical(
     small: DatasetArrays, provenance: str, clinical: bool
 ) -> None:
-    assert decode_archive(encode_archive(Archive(small, provenance), LEUKEMIA), LEUKEMIA).clinical is clinical
+    assert decode_archive(encoded_archive(Archive(small, provenance)), LEUKEMIA).clinical is clinical
 
 
 def test_a_changed_archive_is_refused_or_the_same(small: DatasetArrays) -> None:
-    data = encode_archive(Archive(small, "public"), LEUKEMIA)
+    data = encoded_archive(Archive(small, "public"))
     for place in range(0, 900, 7):
-        changed = bytearray(data)
+        changed = bytearray(data.data)
         changed[place] ^= 0x41
         try:
-            again = decode_archive(bytes(changed), LEUKEMIA)
+            again = decode_archive(Held(bytes(changed)), LEUKEMIA)
         except DatasetRefused:
             continue
         assert len(again.arrays) == len(small)
@@ -170,13 +175,14 @@ def test_a_changed_archive_is_refused_or_the_same(small: DatasetArrays) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_as_an_archive_give_one_named_error(data: bytes) -> None:
     with pytest.raises(DatasetRefused):
-        decode_archive(data, LEUKEMIA)
+        decode_archive(Held(data), LEUKEMIA)
 
 
 def test_an_archive_of_another_preprocessing_is_refused(small: DatasetArrays) -> None:
-    data = encode_archive(Archive(small, "public"), LEUKEMIA).replace(b"square-area-1+minmax", b"square-area-9+minmax")
+    data = encoded_archive(Archive(small, "public")).data
+    other = Held(data.replace(b"square-area-1+minmax", b"square-area-9+minmax"))
     with pytest.raises(DatasetRefused, match="prepared in another way"):
-        decode_archive(data, LEUKEMIA)
+        decode_archive(other, LEUKEMIA)
 
 
 def test_arrays_that_divide_a_patient_are_refused(small: DatasetArrays) -> None:

@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from core.imaging.arrays import Outcome, import_arrays, load_arrays
 from core.imaging.class_folders import Naming, has_index, read_class_folders
 from core.imaging.sources import FolderSource, ZipSource
 from core.imaging.splits import Part
+from core.imaging.squares import Pixels, Places
 from core.studies import LEUKEMIA
 from tests.unit.imaging.dicom_files import dataset_of, written
 from tests.unit.imaging.pictures import cell, encoded
@@ -104,13 +105,17 @@ class Memory:
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
 
-    def load(self) -> list[Outcome]:
-        """Return all of them."""
-        return list(self.outcomes)
+    def load(self) -> Iterator[Outcome]:
+        """Yield all of them."""
+        return iter(list(self.outcomes))
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """Keep more."""
         self.outcomes += outcomes
+
+    def squares(self, places: Places) -> Pixels:
+        """Return some of their squares."""
+        return np.stack([outcome.square for outcome in self.outcomes if outcome.square is not None])[places]
 
 
 def test_an_import_goes_on_where_it_stopped_and_gives_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

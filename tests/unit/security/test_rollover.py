@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import security.keys
+from security import private_files
 from security.authority import CertificateAuthority
 from security.certificates import Trust
 from security.context import Context, Purpose
@@ -68,7 +69,7 @@ class Stopped(Exception):
 
 def stop_after(writes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the machine stop before the write that follows so many."""
-    real, done = security.keys.write_private, [0]
+    real, done = private_files.write_private, [0]
 
     def write(file: Path, data: bytes, *, exclusive: bool) -> None:
         if done[0] == writes:

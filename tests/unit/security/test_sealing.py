@@ -15,8 +15,9 @@ from security.certificates import Trust
 from security.context import Context, Purpose
 from security.encoding import decode, encode
 from security.errors import CertificateRefused, SealBroken, SecurityError
+from security.sealed_core import CHUNK_BYTES, TAG_BYTES, in_pieces, keys_of, wrapped_for
 from security.sealed_format import Sealed, core_message, entries, recipients_message, recipients_of, wrap_info
-from security.sealing import CHUNK_BYTES, TAG_BYTES, _pieces, _split, _wrapped, open_sealed, rewrap, seal
+from security.sealing import open_sealed, rewrap, seal
 from tests.unit.security.conftest import NOW, World
 
 NODE = "north.serving"
@@ -134,14 +135,14 @@ def test_chunks_cannot_be_swapped_repeated_or_dropped(world: World, context: Con
 
 def test_the_chunk_cipher_itself_binds_place_and_end() -> None:
     """Holds without the digest in the core: every chunk has its own nonce, and only the last one the last flag."""
-    pieces = list(_pieces(b"prefix7", memoryview(bytes(10)), 4))
+    pieces = list(in_pieces(b"prefix7", memoryview(bytes(10)), 4))
     assert [nonce for nonce, _ in pieces] == [
         b"prefix7\0\0\0\0\0",
         b"prefix7\0\0\0\1\0",
         b"prefix7\0\0\0\2\1",
     ]
     assert [len(piece) for _, piece in pieces] == [4, 4, 2]
-    assert [(nonce, len(piece)) for nonce, piece in _pieces(b"prefix7", memoryview(b""), 4)] == [
+    assert [(nonce, len(piece)) for nonce, piece in in_pieces(b"prefix7", memoryview(b""), 4)] == [
         (b"prefix7\0\0\0\0\1", 0)
     ]
 
@@ -193,8 +194,8 @@ def test_a_recipient_cannot_put_its_own_body_in_the_senders_name(
     enc, wrapped = entries(parts.recipients)[node.sealing_certificate.serial]
     serial = node.sealing_certificate.serial.encode()
     dek = node.sealing_key.unwrap(enc, wrapped, info=wrap_info(parts.core, context), aad=serial)
-    nonce, _ = next(_pieces(decode(parts.core)["prefix"], memoryview(b""), CHUNK_BYTES))
-    forged = AESGCM(_split(dek, context)[0]).encrypt(nonce, b"a forgedbody", None)
+    nonce, _ = next(in_pieces(decode(parts.core)["prefix"], memoryview(b""), CHUNK_BYTES))
+    forged = AESGCM(keys_of(dek, context)[0]).encrypt(nonce, b"a forgedbody", None)
     assert len(forged) == len(parts.body)
     refused(opening, replace(parts, body=memoryview(forged)).join())
 
@@ -203,7 +204,7 @@ def test_a_sender_cannot_wrap_another_key_for_one_recipient(
     world: World, sealed: bytes, opening: Open, context: Context
 ) -> None:
     parts, app = Sealed.parse(sealed), world["app"]
-    block = _wrapped(bytes(32), world.box(NODE), parts.core, context)
+    block = wrapped_for(bytes(32), world.box(NODE), parts.core, context)
     signature = app.signing_key.sign(recipients_message(block, parts.core, app.signing_certificate.der, context))
     refused(opening, replace(parts, recipients=block, wrapper_signature=signature).join())
 
@@ -269,7 +270,7 @@ def test_nobody_else_may_rewrap(world: World, sealed: bytes, opening: Open, cont
         info=wrap_info(parts.core, context),
         aad=node.sealing_certificate.serial.encode(),
     )
-    block = _wrapped(dek, world.box("aggregation"), parts.core, context)
+    block = wrapped_for(dek, world.box("aggregation"), parts.core, context)
     signature = node.signing_key.sign(recipients_message(block, parts.core, node.signing_certificate.der, context))
     forged = replace(parts, recipients=block, wrapper_certificate=node.signing_certificate, wrapper_signature=signature)
     refused(opening, forged.join(), recipient=world["aggregation"])

@@ -16,8 +16,9 @@ from security.context import Context
 from security.encoding import decode, encode
 from security.errors import SealBroken
 from security.keys import KeyUse, PrivateKey, wrap
+from security.sealed_core import CHUNK_BYTES, COMMITMENT_BYTES, TAG_BYTES
 from security.sealed_format import SUITE, Sealed, entries, wrap_info
-from security.sealing import CHUNK_BYTES, COMMITMENT_BYTES, TAG_BYTES, open_sealed, rewrap, seal
+from security.sealing import open_sealed, rewrap, seal
 from tests.unit.security.conftest import NOW, World
 
 FLIPS = 10_000

@@ -16,8 +16,9 @@ from security.encoding import encode
 from security.errors import SealBroken
 from security.identity import Identity
 from security.keys import wrap
+from security.sealed_core import CHUNK_BYTES, in_pieces, keys_of
 from security.sealed_format import Sealed, core_message, recipients_message, wrap_info
-from security.sealing import CHUNK_BYTES, _pieces, _split, open_sealed
+from security.sealing import open_sealed
 from tests.unit.security.conftest import NOW, World
 
 CONTEXT = Context(purpose=Purpose.IMAGE, study="leukemia", sender="app", object_id="case-1")
@@ -47,14 +48,14 @@ class Recipe:
 def make(world: World, recipe: Recipe) -> bytes:
     signer, wrapper, node = world[recipe.signer], world[recipe.wrapper], world["north.serving"].sealing_certificate
     prefix = secrets.token_bytes(7)
-    cipher = AESGCM(_split(recipe.body_dek, recipe.body_context)[0])
+    cipher = AESGCM(keys_of(recipe.body_dek, recipe.body_context)[0])
     body = b"".join(
-        cipher.encrypt(nonce, piece, None) for nonce, piece in _pieces(prefix, memoryview(BODY), CHUNK_BYTES)
+        cipher.encrypt(nonce, piece, None) for nonce, piece in in_pieces(prefix, memoryview(BODY), CHUNK_BYTES)
     )
     core = encode(
         {
             "ciphertext": hashlib.sha256(body).digest(),
-            "commitment": _split(recipe.committed_dek, recipe.body_context)[1],
+            "commitment": keys_of(recipe.committed_dek, recipe.body_context)[1],
             "context": hashlib.sha256(CONTEXT.encode()).digest(),
             "length": len(BODY),
             "prefix": prefix,
