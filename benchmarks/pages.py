@@ -32,7 +32,8 @@ from tests.browser.harness import FLAGS, WAIT_MS, WATCH_RUNS, Server, chromium, 
 from tests.browser.lived_in import PEOPLE, live_in
 
 BAR_S = 1.5
-_SETTLED = """
+FIRST_CASE = '[class*="st-key-case_open_"] button'
+SETTLED = """
   const heading = () => document.querySelector('[data-testid="stMain"] h1')?.textContent;
   const settled = (start, before) => new Promise((done, fail) => {
     let since = null, mark = null;
@@ -50,13 +51,13 @@ _SETTLED = """
   });
 """
 _CLICK = f"""
-target => {{ {_SETTLED}
+target => {{ {SETTLED}
   const start = performance.now(), before = heading();
   target.click();
   return settled(start, before);
 }}
 """
-_LOADED = f"() => {{ {_SETTLED} return settled(0); }}"
+_LOADED = f"() => {{ {SETTLED} return settled(0); }}"
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def by_click(page: Page, spec: PageSpec) -> float:
     if spec.in_menu:
         target = page.get_by_test_id("stTopNavLink").filter(has_text=spec.title).first
     else:
-        target = page.locator('[class*="st-key-case_open_"] button').first
+        target = page.locator(FIRST_CASE).first
     return float(target.evaluate(_CLICK)) / 1000
 
 

@@ -58,6 +58,13 @@ def place_of(case_id: str) -> Place | None:
     return Place(at + 1, len(order), order[at - 1] if at else None, order[at + 1] if at + 1 < len(order) else None)
 
 
+def follow_press(key: str = "case_open") -> None:
+    """Go to the case whose line was pressed, if one was: before a page is drawn that nobody will see again."""
+    for name, pressed in st.session_state.items():
+        if pressed is True and str(name).startswith(f"{key}_"):
+            open_case(str(name).removeprefix(f"{key}_"))
+
+
 def open_case(case_id: str) -> None:
     """Go to the page of a case."""
     st.switch_page(CASE_PAGE, query_params={"case": case_id})

@@ -140,6 +140,7 @@ def page() -> None:
         st.rerun()
 
 
+worklist_rows.follow_press()
 shell.title(
     "Worklist",
     "Readings that differ first, then positive answers, then uncertain ones; among equals the higher probability, then "
