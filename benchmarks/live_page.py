@@ -11,12 +11,13 @@ Definitions. *Server* is the resident memory of the application's process. *Heap
 after a garbage collection, *nodes* the elements that it holds. *Held* is what all of the tab's allocators hold then, by
 Chromium's own account (memory-infra): JavaScript, the page's own objects, buffers, and whatever else was allocated.
 *Tab* is the resident memory of its process, with pages in it of heaps that Chromium took long ago and uses now and
-then. Each is sampled every thirty seconds. *Growth* is the slope of a
-least-squares line through the samples after the first fifth, times its length in time; the run grows meanwhile, so
-finished rounds stand beside it, and *late* is the growth over the second half of the samples alone. *Vanished* counts
-plots, tables, figures, headings, bars and fields that left the page in an update that put nothing of their kind there
-before the browser drew; *replaced* those for which another came, *faded* those that the browser drew less than fully
-opaque because their script was running. *Moved* is the largest change of the scroll position, in pixels.
+then. Each is sampled every thirty seconds. *Growth* is the slope of a least-squares line through the samples after the
+first fifth, times its length in time; the run grows meanwhile, so finished rounds stand beside it, and *late* is the
+growth over the second half of the samples alone. *Vanished* counts plots, tables, figures, headings, bars and fields
+that left the page in an update that put nothing of their kind there before the browser drew; *replaced* those for which
+another came, *faded* those that the browser drew less than fully opaque because their script was running. *Scrolled* is
+the largest change of the scroll position, in pixels; *shifted* how far what stands in the middle of the window moved
+there: a browser scrolls when something above it grows, so that what is looked at stays where it is.
 """
 
 import json
@@ -59,7 +60,7 @@ _WATCH = """
   const shown = kind => [...main.querySelectorAll(`[data-testid="${kind}"]`)].filter(one => one.checkVisibility());
   const count = kind => shown(kind).length;
   const seen = Object.fromEntries(kinds.map(kind => [kind, count(kind)]));
-  const found = window.__flicker = { vanished: [], replaced: {}, faded: 0, updates: 0, moved: 0 };
+  const found = window.__flicker = { vanished: [], replaced: {}, faded: 0, updates: 0, scrolled: 0, shifted: 0 };
   const gone = node => node.nodeType !== 1 ? []
     : [...(node.matches(all) ? [node] : []), ...node.querySelectorAll(all)];
   new MutationObserver(records => {
@@ -73,8 +74,20 @@ _WATCH = """
     for (const kind of kinds) seen[kind] = count(kind);
   }).observe(main, { childList: true, subtree: true });
   const top = main.scrollTop;
+  let middle = null, stood = 0;
+  const stay = () => {
+    const box = main.getBoundingClientRect();
+    if (middle?.isConnected) {
+      found.shifted = Math.max(found.shifted, Math.abs(middle.getBoundingClientRect().top - stood));
+    } else {
+      middle = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
+      middle = middle?.closest('[data-testid="stElementContainer"]');
+      stood = middle ? middle.getBoundingClientRect().top : 0;
+    }
+  };
   const look = () => {
-    found.moved = Math.max(found.moved, Math.abs(main.scrollTop - top));
+    found.scrolled = Math.max(found.scrolled, Math.abs(main.scrollTop - top));
+    stay();
     for (const node of main.querySelectorAll('[data-stale="true"]'))
       if (Number(getComputedStyle(node).opacity) < 1) found.faded += 1;
     requestAnimationFrame(look);
@@ -240,7 +253,7 @@ def main(
         grows = f"{one.grows:+.2f} ± {one.margin:.2f}"
         print(f"{name:9} {one.begin:10.2f} at first, grows by {grows}, late {late[name].grows:+.2f}")
     print(f"vanished {len(flicker['vanished'])}, replaced {flicker['replaced']}, faded {flicker['faded']}")
-    print(f"scroll position moved by at most {flicker['moved']:.0f} pixels")
+    print(f"scrolled by at most {flicker['scrolled']:.0f} pixels, shifted by at most {flicker['shifted']:.0f}")
 
 
 if __name__ == "__main__":
