@@ -4,9 +4,11 @@ Whoever can write to the database cannot make such a list; and an older one is r
 number that it has seen in its own key folder. Cases that come while the installed code is not approved wait.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
+from itertools import chain
 
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
@@ -102,7 +104,11 @@ def overview(app: App, actor: Actor) -> MeasurementView:
         authorise(app, session, actor, Action.READ_MEASUREMENT, Relation.ANY)
         trust, believed = app.trust(session), _believed(app, session)
     look = partial(app.supervisor.replicas, identity=app.identity, trust=trust, approvals=believed)
-    return replace(_view(app), elsewhere=tuple(one for party in app.supervisor.elsewhere for one in look(party)))
+    view, parties = _view(app), app.supervisor.elsewhere
+    if not parties:
+        return view
+    with ThreadPoolExecutor(len(parties)) as pool:  # hospitals that are silent are waited for together
+        return replace(view, elsewhere=tuple(chain.from_iterable(pool.map(look, parties))))
 
 
 def approve(app: App, actor: Actor, measurement: str) -> int:
