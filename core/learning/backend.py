@@ -30,7 +30,7 @@ def _left_out(names: Sequence[str]) -> Iterator[None]:
     """Let an import of these packages fail within the block, but for those that are there already."""
     absent = [name for name in names if name not in sys.modules]
     for name in absent:
-        sys.modules[name] = None  # type: ignore[assignment]  which is how Python says that it cannot be imported
+        sys.modules[name] = None  # type: ignore[assignment]  # which is how Python says that it cannot be imported
     try:
         yield
     finally:
