@@ -119,6 +119,8 @@ def store_arrays(
     )
     path = sealed_path(app.settings, hospital.slug, dataset_id)
     archive = Archive(arrays, provenance.value)
+    for draft in path.parent.glob(f".{path.name}.*"):  # of an import that was killed while it was sealed
+        draft.unlink(missing_ok=True)
     seal_dataset(path, archive, sender=app.identity, recipient=recipient, study=study, dataset_id=dataset_id)
     try:
         with session_scope(app.engine) as session:

@@ -47,6 +47,7 @@ from core.services.app import App
 from core.services.context import Actor
 from core.settings import Settings
 from db.models import Provenance, Role
+from security import sealed_files
 
 arrays.KEPT_AT_ONCE = {BUNDLE}
 folder, when, user, hospital, now = sys.argv[1:]
@@ -55,6 +56,8 @@ def progress(done, total):
     if when == str(done): die()
 if when == "stored":
     parts.ImportParts.clear = die
+if when == "sealing":
+    sealed_files.shutil.copyfileobj = die
 actor = Actor(user_id=user, username="x", role=Role.HOSPITAL, hospital_id=hospital)
 app = App.start(Settings(), clock=FixedClock(datetime.fromisoformat(now)))
 service.import_folder(app, actor, folder=folder, provenance=Provenance.CLINICAL, progress=progress)
@@ -133,6 +136,17 @@ def test_an_import_that_was_killed_after_it_was_stored_does_not_come_in_twice(
     assert len(rows(app)) == 1
     again = service.import_folder(app, hospital, folder=folder, provenance=Provenance.CLINICAL)
     assert again.id != made.id  # asked for anew, it is a data set of its own
+
+
+def test_what_an_import_left_that_was_killed_while_it_was_sealed_goes_with_the_next_try(
+    app: App, hospital: Actor, folder: Path
+) -> None:
+    killed(app, hospital, folder, "sealing")
+    assert len(list((app.settings.hospitals_dir / "north" / "datasets").iterdir())) == 1
+    assert rows(app) == []
+    made = service.import_folder(app, hospital, folder=folder, provenance=Provenance.CLINICAL)
+    assert made.acquired.resumed == 24
+    assert [path.name for path in files_of(app)] == [f"{made.id}.sealed"]
 
 
 def test_other_choices_or_changed_files_are_another_import(app: App, hospital: Actor, folder: Path) -> None:
