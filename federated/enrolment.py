@@ -21,6 +21,7 @@ from security.enrolment import Request, install
 from security.errors import SecurityError
 from security.identity import Identity, load_root
 from security.keys import KeyStore, MasterKey
+from security.private_files import write_private
 from security.rollover import destroy_former
 
 
@@ -62,9 +63,7 @@ def _rewrap(options: argparse.Namespace) -> str:
         dataset_id=options.dataset,
         at=at,
     )
-    draft = options.file.with_name(f".{options.file.name}.new")
-    draft.write_bytes(again)
-    draft.replace(options.file)
+    write_private(options.file, again)
     return f"{options.file} is for the keys in use, vouched for by {options.party}"
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from core.errors import CheckpointRefused, RunRefused
+from core.errors import CheckpointRefused, DatasetRefused, RunRefused
 from core.learning.run_events import FailureCode, Wish
 from security.errors import CertificateRefused, SealBroken, SignatureBroken
 
@@ -10,6 +10,7 @@ _CODES: tuple[tuple[type[Exception], FailureCode], ...] = (
     (CertificateRefused, FailureCode.MEMBER_REFUSED),
     (SignatureBroken, FailureCode.SIGNATURE),
     (SealBroken, FailureCode.SEAL),
+    (DatasetRefused, FailureCode.SEAL),
     (CheckpointRefused, FailureCode.CHECKPOINT),
     (RunRefused, FailureCode.ORDER),
 )

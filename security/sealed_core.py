@@ -5,7 +5,7 @@ The layout is that of `security.sealed_format`; what is promised, and how, is in
 
 import hashlib
 import hmac
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -28,11 +28,11 @@ VOUCHED = frozenset({Purpose.CHECKPOINT, Purpose.NODE_METRICS})
 _CORE_KEYS = frozenset({"ciphertext", "commitment", "context", "length", "prefix", "sender"})
 
 
-class Measured(NamedTuple):
-    """An encrypted body: its length in bytes, and the SHA-256 of it."""
+class Body(NamedTuple):
+    """An encrypted body that lies elsewhere: its length in bytes, and what works out the SHA-256 of it."""
 
     length: int
-    sha256: bytes
+    sha256: Callable[[], bytes]
 
 
 def core_of(
@@ -59,7 +59,7 @@ def authenticate(
     context: Context,
     sender: str,
     at: datetime,
-    body: Measured | None = None,
+    body: Body | None = None,
 ) -> tuple[dict, bytes]:
     """Check everything but the chunks' own tags; return the core and the DEK.
 
@@ -70,7 +70,7 @@ def authenticate(
         context: what it has to be bound to.
         sender: who has to have sealed it.
         at: now.
-        body: of one that lies elsewhere than in `parts`.
+        body: of one that lies elsewhere than in `parts`; hashed only once signatures and length hold.
 
     Raises:
         Exception: of any kind; callers make one error of all of them.
@@ -101,10 +101,10 @@ def authenticate(
     if core["context"] != hashlib.sha256(context.encode()).digest():
         raise ValueError("another context")
     count = max(1, -(-core["length"] // CHUNK_BYTES))
-    found = body or Measured(len(parts.body), hashlib.sha256(parts.body).digest())
+    found = body or Body(len(parts.body), lambda: hashlib.sha256(parts.body).digest())
     if found.length != core["length"] + count * TAG_BYTES:
         raise ValueError("another length")
-    if found.sha256 != core["ciphertext"]:
+    if found.sha256() != core["ciphertext"]:
         raise ValueError("another body")
     wrappings = entries(parts.recipients)
     serial = next(serial for serial in recipient.openers if serial in wrappings)

@@ -2,8 +2,8 @@
 
 The format is that of `security.sealed_format`, so `security.sealing` opens such a file too, and this opens what that
 sealed. Opening reads the whole encrypted file once, since its sender signed the SHA-256 of it; nothing of it is
-decrypted before that holds. What is read afterwards is decrypted then, each chunk under its own tag, which binds it to
-its place in this one object: a file that is changed while it is open is found out too.
+decrypted before that holds. What is read afterwards must be what was hashed then, chunk by chunk: a file that is
+changed while it is open is found out too, whoever changed it.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -33,7 +33,7 @@ from security.sealed_core import (
     CHUNK_BYTES,
     PREFIX_BYTES,
     TAG_BYTES,
-    Measured,
+    Body,
     authenticate,
     core_of,
     keys_of,
@@ -42,8 +42,9 @@ from security.sealed_core import (
     signed_parts,
     wrapped_for,
 )
-from security.sealed_format import MAX_FRONT, Sealed
+from security.sealed_format import MAX_FRONT, parsed
 
+_ENCRYPTED_BYTES = CHUNK_BYTES + TAG_BYTES
 KEPT_CHUNKS = 32
 """Decrypted chunks that an open file keeps in memory, those that were read last."""
 
@@ -93,11 +94,9 @@ def seal_file(
 class SealedFile:
     """A sealed object whose body lies in a file, which is closed when nobody holds this. For several threads."""
 
-    def __init__(self, descriptor: int, start: int, prefix: bytes, length: int, cipher: AESGCM) -> None:
+    def __init__(self, encrypted: "_Encrypted", prefix: bytes, length: int, cipher: AESGCM) -> None:
         """Use `open`."""
-        self._descriptor, self._start, self._prefix, self._cipher = descriptor, start, prefix, cipher
-        weakref.finalize(self, os.close, descriptor)
-        self._count = max(1, -(-length // CHUNK_BYTES))
+        self._encrypted, self._prefix, self._cipher = encrypted, prefix, cipher
         self._kept: OrderedDict[int, bytes] = OrderedDict()
         self._lock = threading.Lock()
         self.length = length
@@ -115,23 +114,19 @@ class SealedFile:
             ValueError: `at` has no time zone.
         """
         require_zone(at)
-        opened: Self | None = None
         with file.open("rb") as stream:
             front = stream.read(MAX_FRONT)
-            with contextlib.suppress(Exception):  # one error for every cause, raised below without a trace of it
-                parts = Sealed.parse(front)
-                start = len(front) - len(parts.body)
-                core, dek = authenticate(
-                    parts,
-                    recipient,
-                    trust=trust,
-                    context=context,
-                    sender=sender,
-                    at=at,
-                    body=_measured(stream, start),
-                )
-                body_key, _ = keys_of(dek, context)
-                opened = cls(os.dup(stream.fileno()), start, core["prefix"], core["length"], AESGCM(body_key))
+            parts = parsed(front)
+            encrypted = _Encrypted(os.dup(stream.fileno()), len(front) - len(parts.body))
+        opened: Self | None = None
+        try:
+            body = Body(encrypted.length, encrypted.sha256)
+            core, dek = authenticate(parts, recipient, trust=trust, context=context, sender=sender, at=at, body=body)
+            opened = cls(encrypted, core["prefix"], core["length"], AESGCM(keys_of(dek, context)[0]))
+        except (OSError, MemoryError):
+            raise
+        except Exception:  # noqa: BLE001, S110 - one error for every other cause, raised below without a trace of it
+            pass
         if opened is None:
             raise SealBroken
         return opened
@@ -146,7 +141,9 @@ class SealedFile:
         """
         if start < 0 or count < 0 or start + count > self.length:
             raise ValueError(f"bytes {start} to {start + count} of {self.length}")
-        first, last = start // CHUNK_BYTES, max(start, start + count - 1) // CHUNK_BYTES
+        if count == 0:
+            return b""
+        first, last = start // CHUNK_BYTES, (start + count - 1) // CHUNK_BYTES
         whole = b"".join(self._chunk(number) for number in range(first, last + 1))
         return whole[start - first * CHUNK_BYTES :][:count]
 
@@ -155,19 +152,54 @@ class SealedFile:
             if number in self._kept:
                 self._kept.move_to_end(number)
                 return self._kept[number]
-            size = CHUNK_BYTES + TAG_BYTES
-            encrypted = os.pread(self._descriptor, size, self._start + number * size)
+            encrypted, last = self._encrypted.chunk(number)
             plain: bytes | None = None
             with contextlib.suppress(InvalidTag):
-                plain = self._cipher.decrypt(
-                    nonce(self._prefix, number, last=number == self._count - 1), encrypted, None
-                )
+                plain = self._cipher.decrypt(nonce(self._prefix, number, last=last), encrypted, None)
             if plain is None:
                 raise SealBroken
             self._kept[number] = plain
             if len(self._kept) > KEPT_CHUNKS:
                 self._kept.popitem(last=False)
             return plain
+
+
+class _Encrypted:
+    """The encrypted chunks of an open file, which stay what they were when all of it was hashed.
+
+    Attributes:
+        length: of all chunks, in bytes.
+    """
+
+    def __init__(self, descriptor: int, start: int) -> None:
+        self._descriptor, self._start = descriptor, start
+        weakref.finalize(self, os.close, descriptor)
+        self.length = os.fstat(descriptor).st_size - start
+        self._digests: list[bytes] = []
+
+    def sha256(self) -> bytes:
+        """Read all of it once, note the SHA-256 of each chunk, and return that of the whole."""
+        whole, count = hashlib.sha256(), -(-self.length // _ENCRYPTED_BYTES)
+        self._digests = []
+        for number in range(count):
+            chunk = self._read(number)
+            whole.update(chunk)
+            self._digests.append(hashlib.sha256(chunk).digest())
+        return whole.digest()
+
+    def chunk(self, number: int) -> tuple[bytes, bool]:
+        """Return a chunk, and whether it is the last one.
+
+        Raises:
+            SealBroken: it is not what it was.
+        """
+        chunk = self._read(number)
+        if hashlib.sha256(chunk).digest() != self._digests[number]:
+            raise SealBroken
+        return chunk, number == len(self._digests) - 1
+
+    def _read(self, number: int) -> bytes:
+        return os.pread(self._descriptor, _ENCRYPTED_BYTES, self._start + number * _ENCRYPTED_BYTES)
 
 
 def _chunks(pieces: Iterable[bytes | memoryview]) -> Iterator[tuple[bytes, bool]]:
@@ -179,13 +211,3 @@ def _chunks(pieces: Iterable[bytes | memoryview]) -> Iterator[tuple[bytes, bool]
             yield bytes(memoryview(waiting)[:CHUNK_BYTES]), False
             del waiting[:CHUNK_BYTES]
     yield bytes(waiting), True
-
-
-def _measured(stream: BinaryIO, start: int) -> Measured:
-    """Measure an encrypted body that begins at `start` of a file."""
-    stream.seek(start)
-    digest, length = hashlib.sha256(), 0
-    while piece := stream.read(CHUNK_BYTES):
-        digest.update(piece)
-        length += len(piece)
-    return Measured(length, digest.digest())

@@ -57,7 +57,7 @@ def encode_archive(archive: Archive, study: Study) -> Iterator[bytes]:
         "format": FORMAT,
         "preprocessing": study.preprocessing.version,
         "provenance": archive.provenance,
-        "patients": json.dumps(names),
+        "patients": json.dumps(names, ensure_ascii=False),
     }
     small: dict[str, NDArray[Any]] = {
         "labels": np.ascontiguousarray(arrays.labels),

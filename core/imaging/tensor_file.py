@@ -48,13 +48,18 @@ def with_squares(small: bytes, name: str, squares: Squares) -> Iterator[bytes]:
         small: a safetensors file.
         name: of the new tensor.
         squares: its rows.
+
+    Raises:
+        DatasetRefused: the header would be longer than what is read again.
     """
     length = int.from_bytes(small[:LENGTH_BYTES], "little")
     tensors, data = json.loads(small[LENGTH_BYTES:][:length]), small[LENGTH_BYTES + length :]
     ends = len(data), len(data) + prod(squares.shape)
     tensors[name] = {"dtype": "U8", "shape": squares.shape, "data_offsets": ends}
-    header = json.dumps(tensors, separators=(",", ":")).encode()
+    header = json.dumps(tensors, separators=(",", ":"), ensure_ascii=False).encode()
     header += b" " * (-len(header) % LENGTH_BYTES)  # the format wants tensors to begin at multiples of eight
+    if len(header) > MAX_HEADER:
+        raise DatasetRefused("the names of the patients are too long together; use short pseudonyms")
     yield b"".join((len(header).to_bytes(LENGTH_BYTES, "little"), header, data))
     for start in range(0, len(squares), SQUARES_AT_ONCE):
         yield np.asarray(squares[start : start + SQUARES_AT_ONCE]).tobytes()
@@ -101,13 +106,13 @@ class TensorFile(NamedTuple):
     def squares(self, name: str) -> StoredSquares:
         """Return a tensor uint8[n, s, s, 3], whose pictures are read when they are asked for.
 
-        These raise `DatasetRefused` where the file is no longer what it was.
+        These raise `DatasetRefused` where the file is no longer what it was, `OSError` where it cannot be read.
 
         Raises:
             ValueError, KeyError, TypeError: there is none, or it is another.
         """
         (count, side, *rest), first = self._place(name, "U8")
-        if rest != [side, 3]:
+        if rest != [side, 3] or side < 1:
             raise ValueError("pictures of another shape")
         shape = (side, side, 3)
 
@@ -117,7 +122,7 @@ class TensorFile(NamedTuple):
                 for number, place in enumerate(places):
                     data = self.file.read(first + int(place) * prod(shape), prod(shape))
                     found[number] = np.frombuffer(data, np.uint8).reshape(shape)
-            except (SealBroken, OSError):
+            except SealBroken:
                 raise DatasetRefused("the sealed file was changed while it was in use") from None
             return found
 
@@ -126,8 +131,10 @@ class TensorFile(NamedTuple):
     def _place(self, name: str, dtype: str) -> tuple[tuple[int, ...], int]:
         """Return shape and first byte of a tensor."""
         described = self.tensors[name]
-        start, end = (self.base + int(offset) for offset in described["data_offsets"])
-        shape = tuple(int(side) for side in described["shape"])
+        (start, end), shape = described["data_offsets"], tuple(described["shape"])
+        if any(type(number) is not int for number in (start, end, *shape)):
+            raise ValueError("not a number of bytes or rows")
+        start, end = self.base + start, self.base + end
         size = prod(shape) * _DTYPES[dtype].itemsize
         if described["dtype"] != dtype or min(shape, default=-1) < 0 or end - start != size:
             raise ValueError("another tensor than expected")

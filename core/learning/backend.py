@@ -6,9 +6,11 @@ interface: nobody here hands it any, and a process that trains would hold some 1
 
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+_LOADING = threading.Lock()
 OPTIONAL = ("pandas", "sklearn")
 """What Keras imports if it can, and does without if it cannot."""
 
@@ -17,12 +19,14 @@ def load_keras() -> None:
     """Import Keras with its backend, quietly, without `OPTIONAL`; what goes wrong is an exception as ever.
 
     TensorFlow writes some lines straight to file descriptor 2 while it is imported, whatever ``TF_CPP_MIN_LOG_LEVEL``
-    says: they come before its log reads that. Later lines heed it.
+    says: they come before its log reads that. Later lines heed it. While it is loading, no other thread can import what
+    is left out, so a process loads it before it has threads that might.
     """
-    if "keras" not in sys.modules:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        with _silent_stderr(), _left_out(OPTIONAL):
-            import keras  # noqa: F401, PLC0415
+    with _LOADING:
+        if "keras" not in sys.modules:
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+            with _silent_stderr(), _left_out(OPTIONAL):
+                import keras  # noqa: F401, PLC0415
 
 
 @contextmanager
@@ -35,7 +39,7 @@ def _left_out(names: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         for name in absent:
-            del sys.modules[name]
+            sys.modules.pop(name, None)
 
 
 @contextmanager

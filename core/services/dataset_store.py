@@ -4,7 +4,9 @@ Authorises nothing; `core.services.datasets` does that, and set-up uses it for t
 """
 
 import re
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -30,6 +32,8 @@ from security.keys import KeyUse
 SYNTHETIC_NAME = "Synthetic smears"
 UNREADABLE_NAME = "(name cannot be read)"
 DEMO_PATIENTS = 20
+DRAFT_S = 2 * 86_400
+"""Nobody writes one data set for longer."""
 NOTHING_SPECIAL = Acquired()
 _ID = re.compile(r"[0-9a-f]{32}")
 _SLUG = re.compile(r"[a-z][a-z0-9-]{1,30}")
@@ -119,8 +123,7 @@ def store_arrays(
     )
     path = sealed_path(app.settings, hospital.slug, dataset_id)
     archive = Archive(arrays, provenance.value)
-    for draft in path.parent.glob(f".{path.name}.*"):  # of an import that was killed while it was sealed
-        draft.unlink(missing_ok=True)
+    _forget_drafts(path)
     seal_dataset(path, archive, sender=app.identity, recipient=recipient, study=study, dataset_id=dataset_id)
     try:
         with session_scope(app.engine) as session:
@@ -169,7 +172,17 @@ def seed_synthetic(app: App, hospital_slug: str, *, patients: int = DEMO_PATIENT
 
 def remove_file(settings: Settings, slug: str, dataset_id: str) -> None:
     """Delete a sealed file; a file that is gone already is no error."""
-    sealed_path(settings, slug, dataset_id).unlink(missing_ok=True)
+    path = sealed_path(settings, slug, dataset_id)
+    path.unlink(missing_ok=True)
+    _forget_drafts(path)
+
+
+def _forget_drafts(path: Path) -> None:
+    """Delete what a process left that was killed while it wrote this data set, or any other one days ago."""
+    for draft in path.parent.glob(".*"):
+        with suppress(FileNotFoundError):  # somebody else's, who has just finished it
+            if draft.name.startswith(f".{path.name}.") or time.time() - draft.stat().st_mtime > DRAFT_S:
+                draft.unlink()
 
 
 def default_name(at: datetime) -> str:

@@ -6,6 +6,7 @@ are deleted. Nothing lies on the disk in clear. An import is known again by a ke
 keeps the id that its data set will have, so that it cannot come in twice however it was interrupted.
 """
 
+import hashlib
 import hmac
 import json
 import shutil
@@ -50,6 +51,8 @@ class ImportParts:
     side: int
     _ends: list[int] = field(default_factory=list)
     """Of each bundle: how many squares there are up to its end."""
+    _digests: list[bytes] = field(default_factory=list)
+    """Of each bundle: SHA-256 of it as it lies there."""
     _open: tuple[int, Pixels] | None = None
     """The bundle that was read last, and its squares."""
 
@@ -57,10 +60,11 @@ class ImportParts:
         """Yield what was kept; a bundle that was changed or is missing ends it, and what follows is read again."""
         while (path := self._path(len(self._ends))).exists():
             try:
-                outcomes = self._read(path)
+                sealed = path.read_bytes()
+                outcomes = self._opened(sealed, path)
             except (SealBroken, SafetensorError, ValueError, KeyError):
                 break
-            self._count(outcomes)
+            self._count(outcomes, sealed)
             yield from outcomes
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
@@ -68,7 +72,7 @@ class ImportParts:
         path = self._path(len(self._ends))
         sealed = self.app.records.seal(_encoded(outcomes, self.side), context=self._context(path.name))
         write_private(path, sealed)
-        self._count(outcomes)
+        self._count(outcomes, sealed)
 
     def squares(self, places: Places) -> StoredSquares:
         """Return some of the squares that were kept; see `KeptOutcomes`.
@@ -82,19 +86,21 @@ class ImportParts:
         for number, place in enumerate(places):
             bundle = bisect_right(self._ends, place)
             if self._open is None or self._open[0] != bundle:
-                try:
-                    outcomes = self._read(self._path(bundle))
-                except (OSError, SealBroken, SafetensorError, ValueError, KeyError) as error:
-                    raise DatasetRefused("what was read of the import has been changed; import it again") from error
+                path = self._path(bundle)
+                sealed = path.read_bytes() if path.exists() else b""
+                if hashlib.sha256(sealed).digest() != self._digests[bundle]:
+                    raise DatasetRefused("what was read of the import has been changed; import it again")
+                outcomes = self._opened(sealed, path)
                 kept = [outcome.square for outcome in outcomes if outcome.square is not None]
                 self._open = bundle, np.stack(kept)
             found[number] = self._open[1][place - (self._ends[bundle - 1] if bundle else 0)]
         return found
 
-    def _read(self, path: Path) -> list[Outcome]:
-        return _decoded(self.app.records.open(path.read_bytes(), context=self._context(path.name)), self.side)
+    def _opened(self, sealed: bytes, path: Path) -> list[Outcome]:
+        return _decoded(self.app.records.open(sealed, context=self._context(path.name)), self.side)
 
-    def _count(self, outcomes: Sequence[Outcome]) -> None:
+    def _count(self, outcomes: Sequence[Outcome], sealed: bytes) -> None:
+        self._digests.append(hashlib.sha256(sealed).digest())
         squares = sum(outcome.square is not None for outcome in outcomes)
         self._ends.append((self._ends[-1] if self._ends else 0) + squares)
 

@@ -149,6 +149,35 @@ def test_what_an_import_left_that_was_killed_while_it_was_sealed_goes_with_the_n
     assert [path.name for path in files_of(app)] == [f"{made.id}.sealed"]
 
 
+def test_what_was_left_of_a_data_set_goes_with_it_and_what_is_old_with_any_other(
+    app: App, hospital: Actor, folder: Path
+) -> None:
+    made = service.import_folder(app, hospital, folder=folder, provenance=Provenance.CLINICAL)
+    place = app.settings.hospitals_dir / "north" / "datasets"
+    own, old, new = place / f".{made.id}.sealed.x1", place / ".another.sealed.x2", place / ".another.sealed.x3"
+    for draft in (own, old, new):
+        draft.write_bytes(b"sealed")
+    os.utime(old, (0, 0))
+    other = service.import_folder(app, hospital, folder=folder, provenance=Provenance.CLINICAL)
+    assert sorted(place.iterdir()) == sorted([own, new, *(place / f"{one.id}.sealed" for one in (made, other))])
+    service.delete_dataset(app, hospital, made.id)
+    assert sorted(place.iterdir()) == sorted([new, place / f"{other.id}.sealed"])
+
+
+def test_a_bundle_that_is_exchanged_while_the_import_runs_ends_it(app: App, hospital: Actor, folder: Path) -> None:
+    killed(app, hospital, folder, 13)
+
+    def exchange(done: int, total: int) -> None:
+        if done == total:
+            first, second = sorted(path for path in files_of(app) if path.name.startswith("part-"))[:2]
+            first.write_bytes(second.read_bytes())
+
+    with pytest.raises(DatasetRefused, match="has been changed"):
+        service.import_folder(app, hospital, folder=folder, provenance=Provenance.CLINICAL, progress=exchange)
+    assert rows(app) == []
+    assert service.import_folder(app, hospital, folder=folder, provenance=Provenance.CLINICAL).images == 24
+
+
 def test_other_choices_or_changed_files_are_another_import(app: App, hospital: Actor, folder: Path) -> None:
     killed(app, hospital, folder, 13)
     other = service.import_folder(app, hospital, folder=folder, provenance=Provenance.CLINICAL, seed=5)

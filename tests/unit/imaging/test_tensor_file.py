@@ -1,6 +1,7 @@
 """Pictures that are written and read piece by piece: the library's format, indexed like an array, damage is named."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from safetensors.numpy import load, save
 
 from core.errors import DatasetRefused
 from core.imaging.squares import Pixels, Places, StoredSquares
-from core.imaging.tensor_file import SQUARES_AT_ONCE, TensorFile, with_squares
+from core.imaging.tensor_file import MAX_HEADER, SQUARES_AT_ONCE, TensorFile, with_squares
 from security.errors import SealBroken
 from tests.unit.imaging.held import Held
 
@@ -93,6 +94,11 @@ def changed_header(data: bytes, **entries: object) -> Held:
         {"data_offsets": [-8, 2 * SIDE * SIDE * 3 - 8]},
         {"data_offsets": [17, 17 + 2 * SIDE * SIDE * 3]},
         {"data_offsets": [0]},
+        {"data_offsets": [16, math.inf]},
+        {"data_offsets": [16.0, 166.0]},
+        {"shape": [math.inf, SIDE, SIDE, 3]},
+        {"shape": [10**13, 0, 0, 3], "data_offsets": [16, 16]},
+        {"shape": [True, SIDE, SIDE, 3], "data_offsets": [16, 16 + SIDE * SIDE * 3]},
         {"data_offsets": "ab"},
     ],
 )
@@ -106,6 +112,12 @@ def test_a_header_that_does_not_describe_the_pictures_is_refused(entry: dict[str
 def test_a_header_without_end_is_not_read() -> None:
     with pytest.raises(ValueError, match="too long"):
         TensorFile.open(Held((2**40).to_bytes(8, "little") + b"{}"))
+
+
+def test_what_could_not_be_read_again_is_not_written() -> None:
+    small = save({"labels": np.arange(2)}, {"names": "x" * MAX_HEADER})
+    with pytest.raises(DatasetRefused, match="too long together"):
+        next(with_squares(small, "images", pictures(2)))
 
 
 def test_pictures_that_are_gone_are_refused_by_name() -> None:

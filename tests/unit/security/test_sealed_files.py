@@ -1,5 +1,6 @@
 """Sealed objects in files: the same format as in memory, whole or not at all, and no byte that was not vouched for."""
 
+import errno
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ import pytest
 from security import sealed_files
 from security.context import Context
 from security.errors import SealBroken, SecurityError
-from security.sealed_core import CHUNK_BYTES, TAG_BYTES
+from security.sealed_core import CHUNK_BYTES, TAG_BYTES, nonce
 from security.sealed_files import KEPT_CHUNKS, SealedFile, seal_file
 from security.sealed_format import front_length
 from security.sealing import open_sealed, rewrap, seal
@@ -156,6 +157,48 @@ def test_what_is_changed_while_it_is_open_is_found_and_what_is_replaced_or_delet
     file.unlink()
     sealed(bytes(10))
     assert opened.read(0, len(body)) == body
+
+
+def test_a_chunk_that_its_sender_did_not_sign_is_refused_although_it_was_made_with_the_right_key(
+    sealed: Callable[[bytes], Path], asked: dict[str, Any]
+) -> None:
+    file = sealed(bytes(3 * CHUNK_BYTES))
+    front, size = front_length(file.read_bytes()), CHUNK_BYTES + TAG_BYTES
+    opened = SealedFile.open(file, **asked)
+    forged = opened._cipher.encrypt(nonce(opened._prefix, 1, last=False), b"\1" * CHUNK_BYTES, None)
+    with file.open("r+b") as stream:
+        stream.seek(front + size)
+        stream.write(forged)
+    with pytest.raises(SealBroken):
+        opened.read(CHUNK_BYTES, 1)
+
+
+def test_a_file_of_another_length_is_refused_before_it_is_read(
+    sealed: Callable[[bytes], Path], asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = sealed(b"body")
+    read: list[int] = []
+    monkeypatch.setattr(sealed_files.os, "pread", lambda *_: read.append(1) or b"")
+    os.truncate(file, 2**40)  # a hole, which costs no disk
+    with pytest.raises(SealBroken):
+        SealedFile.open(file, **asked)
+    assert read == []
+
+
+def test_a_disk_that_fails_is_not_taken_for_tampering(
+    sealed: Callable[[bytes], Path], asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = sealed(bytes(2 * CHUNK_BYTES))
+    opened = SealedFile.open(file, **asked)
+
+    def broken(*_: object) -> bytes:
+        raise OSError(errno.EIO, "input/output error")
+
+    monkeypatch.setattr(sealed_files.os, "pread", broken)
+    with pytest.raises(OSError, match="input/output"):
+        SealedFile.open(file, **asked)
+    with pytest.raises(OSError, match="input/output"):
+        opened.read(CHUNK_BYTES, 1)
 
 
 def test_memory_holds_few_chunks_and_threads_read_what_one_reads(
