@@ -2,6 +2,7 @@
 
 import csv
 import io
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,7 +18,7 @@ MAX_FIELD = 512
 NAMED_PROBLEMS = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """One image of a data set.
 
@@ -156,10 +157,10 @@ def _record_of(row: dict[str, str], study: Study, line: int) -> Record:
     """Return the record of a sound line."""
     return Record(
         path=PurePosixPath(row["path"]).as_posix(),
-        label=row["label"],
+        label=sys.intern(row["label"]),
         label_index=study.index_of(row["label"]),
-        modality=row["modality"],
-        site=row["site"],
-        patient=row["patient"],
+        modality=sys.intern(row["modality"]),
+        site=sys.intern(row["site"]),
+        patient=sys.intern(row["patient"]),
         line=line,
     )

@@ -4,8 +4,9 @@ Images are read in memory, sealed for the hospital's training node and kept nowh
 not open them again.
 """
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -283,10 +284,12 @@ def _records_of(place: Path | ImageSource, choices: _Choices) -> tuple[list[Reco
     return records, [Rejected(path, reason, 0) for path, reason in strangers]
 
 
-def _identity(place: Path | ImageSource, choices: _Choices, records: Sequence[Record]) -> list[str]:
-    """Return all that makes an import this one: choices, records, and the state of each file."""
-    source = as_source(place)
-    return [repr(choices), *(f"{record} {source.stamp(record.path)}" for record in records)]
+def _identity(place: Path | ImageSource, choices: _Choices, records: Sequence[Record]) -> str:
+    """Return a hash of all that makes an import this one: choices, records, and the state of each file."""
+    source, digest = as_source(place), hashlib.sha256(repr(choices).encode())
+    for record in records:
+        digest.update(repr((astuple(record), source.stamp(record.path))).encode())
+    return digest.hexdigest()
 
 
 def _portion_of(

@@ -116,13 +116,13 @@ class ImportParts:
 
 
 @contextmanager
-def import_parts(app: App, slug: str, *, what: Sequence[str], side: int) -> Iterator[ImportParts]:
+def import_parts(app: App, slug: str, *, what: str, side: int) -> Iterator[ImportParts]:
     """Open the parts of an import, new or interrupted; nobody else works on them meanwhile.
 
     Args:
         app: the application.
         slug: short name of the hospital.
-        what: all that the import depends on: study, choices, records, state of the files.
+        what: tells the import from any other: a hash of study, choices, records and state of the files.
         side: of the squares, in pixels.
 
     Raises:
@@ -132,7 +132,7 @@ def import_parts(app: App, slug: str, *, what: Sequence[str], side: int) -> Iter
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
     _forget_old(app, place)
     key = hkdf(app.name_key, info=b"hemaseal/imports/1")
-    folder = place / hmac.digest(key, json.dumps([slug, *what]).encode(), "sha256").hex()[:32]
+    folder = place / hmac.digest(key, json.dumps([slug, what]).encode(), "sha256").hex()[:32]
     lock = FileLock(place / f"{folder.name}.lock", timeout=0)
     try:
         lock.acquire()

@@ -197,7 +197,7 @@ def test_a_bundle_that_was_changed_is_read_again_and_an_old_one_is_forgotten(
     assert (made.acquired.resumed, made.images) == (0, 24)
     killed(app, hospital, folder, 13)
     later = replace(app, clock=FixedClock(app.clock.now() + timedelta(days=400)))
-    with import_parts(later, "north", what=["something else"], side=96) as parts:
+    with import_parts(later, "north", what="something else", side=96) as parts:
         parts.clear()
     assert not [path for path in files_of(app) if path.name.startswith("part-")]
 

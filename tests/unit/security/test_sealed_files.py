@@ -177,8 +177,13 @@ def test_a_file_of_another_length_is_refused_before_it_is_read(
     sealed: Callable[[bytes], Path], asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = sealed(b"body")
-    read: list[int] = []
-    monkeypatch.setattr(sealed_files.os, "pread", lambda *_: read.append(1) or b"")
+    read: list[object] = []
+
+    def note(*what: object) -> bytes:
+        read.append(what)
+        return b""
+
+    monkeypatch.setattr(os, "pread", note)
     os.truncate(file, 2**40)  # a hole, which costs no disk
     with pytest.raises(SealBroken):
         SealedFile.open(file, **asked)
@@ -194,7 +199,7 @@ def test_a_disk_that_fails_is_not_taken_for_tampering(
     def broken(*_: object) -> bytes:
         raise OSError(errno.EIO, "input/output error")
 
-    monkeypatch.setattr(sealed_files.os, "pread", broken)
+    monkeypatch.setattr(os, "pread", broken)
     with pytest.raises(OSError, match="input/output"):
         SealedFile.open(file, **asked)
     with pytest.raises(OSError, match="input/output"):
