@@ -10,14 +10,16 @@ again every two seconds. It is watched from the moment at which its charts hold 
 Definitions. *Server* is the resident memory of the application's process. *Heap* is what the tab's JavaScript holds
 after a garbage collection, *nodes* the elements that it holds. *Held* is what all of the tab's allocators hold then, by
 Chromium's own account (memory-infra): JavaScript, the page's own objects, buffers, and whatever else was allocated.
-*Tab* is the resident memory of its process, with pages in it of heaps that Chromium took long ago and uses now and
-then. Each is sampled every thirty seconds. *Growth* is the slope of a least-squares line through the samples after the
-first fifth, times its length in time; the run grows meanwhile, so finished rounds stand beside it, and *late* is the
-growth over the second half of the samples alone. *Vanished* counts plots, tables, figures, headings, bars and fields
-that left the page in an update that put nothing of their kind there before the browser drew; *replaced* those for which
-another came, *faded* those that the browser drew less than fully opaque because their script was running. *Scrolled* is
-the largest change of the scroll position, in pixels; *shifted* how far what stands in the middle of the window moved
-there: a browser scrolls when something above it grows, so that what is looked at stays where it is.
+*Tab* is the resident memory of its process, with its program's pages, which it shares with all other tabs and of which
+more are there the longer it runs; *own* is that without what is a file: what the tab has made, with pages in it of
+heaps that Chromium took long ago and uses now and then. Each is sampled every thirty seconds. *Growth* is the slope of
+a least-squares line through the samples after the first fifth, times its length in time; the run grows meanwhile, so
+finished rounds stand beside it, and *late* is the growth over the second half of the samples alone. *Vanished* counts
+plots, tables, figures, headings, bars and fields that left the page in an update that put nothing of their kind there
+before the browser drew; *replaced* those for which another came, *faded* those that the browser drew less than fully
+opaque because their script was running. *Scrolled* is the largest change of the scroll position, in pixels; *shifted*
+how far what stands in the middle of the window moved there: a browser scrolls when something above it grows, so that
+what is looked at stays where it is.
 """
 
 import json
@@ -36,7 +38,7 @@ import typer
 from playwright.sync_api import Browser, Page, sync_playwright
 from sqlmodel import select
 
-from benchmarks.processes import resident
+from benchmarks.processes import own, resident
 from benchmarks.tab_memory import TabMemory
 from core.learning.orders import MAX_ROUNDS
 from core.services import worker_process
@@ -104,6 +106,7 @@ class Sample:
     at: float
     server: float
     tab: float
+    own: float
     held: float
     heap: float
     nodes: int
@@ -195,6 +198,7 @@ def sample(app: App, server: Server, tab: TabMemory, began: float) -> Sample:
         at=round(time.monotonic() - began, 1),
         server=round(resident(server.process.pid), 2),
         tab=round(resident(tab.pid()), 2),
+        own=round(own(tab.pid()), 2),
         held=round(heap + tab.besides(), 2),
         heap=heap,
         nodes=nodes,
@@ -231,7 +235,7 @@ def main(
     """Watch and print a table."""
     with tempfile.TemporaryDirectory(prefix="hemaseal-live-", ignore_cleanup_errors=True) as name:
         samples, flicker = watch(Path(name), minutes, full_s, local_epochs)
-    names = ("server", "tab", "held", "heap", "nodes", "rounds")
+    names = ("server", "tab", "own", "held", "heap", "nodes", "rounds")
     fitted = {name: Growth.of(samples, name) for name in names}
     late = {name: Growth.of(samples, name, after=0.5) for name in names}
     out.write_text(
