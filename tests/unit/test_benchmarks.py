@@ -151,7 +151,7 @@ def test_a_shipped_model_keeps_halves_only_of_weights_that_are_served_as_halves(
 
 
 def test_growth_is_what_a_line_adds_after_the_first_fifth() -> None:
-    same = {"tab": 1.0, "held": 1.0, "heap": 1.0}
+    same = {"tab": 1.0, "own": 1.0, "held": 1.0, "heap": 1.0}
     settling = [Sample(at=10.0 * n, server=500.0 - n, nodes=1, rounds=0, **same) for n in range(20)]
     after = [Sample(at=10.0 * n, server=300.0 + 0.1 * n, nodes=1, rounds=0, **same) for n in range(20, 100)]
     assert Growth.of(settling + after, "server") == Growth(302.0, 7.9, 0.0)
