@@ -35,20 +35,43 @@ class Body(NamedTuple):
     sha256: Callable[[], bytes]
 
 
-def core_of(
-    *, sender: str, context: Context, ciphertext: bytes, length: int, prefix: bytes, commitment: bytes
+def front_of(
+    dek: bytes,
+    *,
+    prefix: bytes,
+    ciphertext: bytes,
+    length: int,
+    sender: Identity,
+    recipients: Sequence[Certificate],
+    context: Context,
 ) -> bytes:
-    """Return the core of an object; `ciphertext` is the SHA-256 of all its encrypted chunks, `length` the body's."""
-    return encode(
+    """Return what lies before the encrypted chunks of an object, signed by its sender.
+
+    Args:
+        dek: the object's key.
+        prefix: of the chunks' nonces.
+        ciphertext: SHA-256 of all encrypted chunks.
+        length: of the body, in bytes.
+        sender: who seals it.
+        recipients: who can open it.
+        context: what it is bound to.
+
+    Raises:
+        ValueError: no recipients.
+        SecurityError: a recipient's certificate is not for sealing.
+    """
+    core = encode(
         {
             "ciphertext": ciphertext,
-            "commitment": commitment,
+            "commitment": keys_of(dek, context)[1],
             "context": hashlib.sha256(context.encode()).digest(),
             "length": length,
             "prefix": prefix,
-            "sender": sender,
+            "sender": sender.party,
         }
     )
+    block = wrapped_for(dek, recipients, core, context)
+    return signed_parts(core, block, memoryview(b""), signer=sender, context=context).front()
 
 
 def authenticate(

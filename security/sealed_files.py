@@ -35,12 +35,10 @@ from security.sealed_core import (
     TAG_BYTES,
     Body,
     authenticate,
-    core_of,
+    front_of,
     keys_of,
     nonce,
     require_zone,
-    signed_parts,
-    wrapped_for,
 )
 from security.sealed_format import MAX_FRONT, parsed
 
@@ -69,24 +67,23 @@ def seal_file(
     if context.sender != sender.party:
         raise ValueError(f"context.sender is '{context.sender}' but the sender is '{sender.party}'")
     dek, prefix = secrets.token_bytes(KEY_BYTES), secrets.token_bytes(PREFIX_BYTES)
-    body_key, commitment = keys_of(dek, context)
-    cipher, digest, length = AESGCM(body_key), hashlib.sha256(), 0
+    cipher, digest, length = AESGCM(keys_of(dek, context)[0]), hashlib.sha256(), 0
     with private_file(file) as out, tempfile.TemporaryFile(dir=file.parent) as body:
         for number, (chunk, last) in enumerate(_chunks(pieces)):
             encrypted = cipher.encrypt(nonce(prefix, number, last=last), chunk, None)
             digest.update(encrypted)
             body.write(encrypted)
             length += len(chunk)
-        core = core_of(
-            sender=sender.party,
-            context=context,
+        front = front_of(
+            dek,
+            prefix=prefix,
             ciphertext=digest.digest(),
             length=length,
-            prefix=prefix,
-            commitment=commitment,
+            sender=sender,
+            recipients=recipients,
+            context=context,
         )
-        block = wrapped_for(dek, recipients, core, context)
-        out.write(signed_parts(core, block, memoryview(b""), signer=sender, context=context).front())
+        out.write(front)
         body.seek(0)
         shutil.copyfileobj(body, out, CHUNK_BYTES)
 

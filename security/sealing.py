@@ -32,7 +32,7 @@ from security.sealed_core import (
     PREFIX_BYTES,
     TAG_BYTES,
     authenticate,
-    core_of,
+    front_of,
     in_pieces,
     keys_of,
     require_zone,
@@ -56,23 +56,21 @@ def seal(body: bytes | memoryview, *, sender: Identity, recipients: Sequence[Cer
         raise ValueError(f"context.sender is '{context.sender}' but the sender is '{sender.party}'")
     plain = memoryview(body).cast("B")
     dek, prefix = secrets.token_bytes(KEY_BYTES), secrets.token_bytes(PREFIX_BYTES)
-    body_key, commitment = keys_of(dek, context)
-    cipher, digest, chunks = AESGCM(body_key), hashlib.sha256(), []
+    cipher, digest, chunks = AESGCM(keys_of(dek, context)[0]), hashlib.sha256(), []
     for nonce, piece in in_pieces(prefix, plain, CHUNK_BYTES):
         chunk = cipher.encrypt(nonce, piece, None)
         digest.update(chunk)
         chunks.append(chunk)
-    core = core_of(
-        sender=sender.party,
-        context=context,
+    front = front_of(
+        dek,
+        prefix=prefix,
         ciphertext=digest.digest(),
         length=len(plain),
-        prefix=prefix,
-        commitment=commitment,
+        sender=sender,
+        recipients=recipients,
+        context=context,
     )
-    block = wrapped_for(dek, recipients, core, context)
-    parts = signed_parts(core, block, memoryview(b""), signer=sender, context=context)
-    return b"".join((parts.front(), *chunks))
+    return b"".join((front, *chunks))
 
 
 def open_sealed(
