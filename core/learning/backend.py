@@ -1,7 +1,7 @@
 """Starting Keras and TensorFlow without the notes that TensorFlow writes before its log can be turned down.
 
 And without the packages that Keras takes along where they are installed, to accept their tables and wear their
-interface: nobody here hands it any, and a process that trains would hold some 120 MiB more for them.
+interface: nobody here hands it any, and a process that trains would hold them in memory all along.
 """
 
 import os
