@@ -107,22 +107,34 @@ def tables(  # noqa: PLR0917 - typer makes them options
     split: Annotated[
         Path | None, typer.Option(help="split.json of that model's training; its test part is judged.")
     ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Only this seed's trainings: processes with a seed each share OUT, and the command without it ends it."
+        ),
+    ] = None,
 ) -> None:
     """Make the tables of both papers on a data set, with intervals, and a report (docs/results.md)."""
     from core.evaluation.tables.profile import FULL, QUICK
     from core.evaluation.tables.question import Question
-    from core.evaluation.tables.run import make_tables
+    from core.evaluation.tables.run import make_tables, train_seed
     from core.evaluation.tables.screen import Screen
 
+    profile = FULL if full else QUICK
+    if seed is not None and seed not in profile.seeds:
+        raise typer.BadParameter(f"seeds are {', '.join(map(str, profile.seeds))}", param_hint="--seed")
     with Screen() as screen:
         question = Question.ask(
             data=data,
             study=study_named(study),
-            profile=FULL if full else QUICK,
+            profile=profile,
             checkpoint=checkpoint,
             split=split,
             say=screen.say,
         )
+        if seed is not None:
+            train_seed(question, seed, out, say=screen.say, begun=screen.begun)
+            return
         report = make_tables(question, out, say=screen.say, begun=screen.begun)
     print(report)
 

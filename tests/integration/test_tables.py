@@ -54,7 +54,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_every_table(
     monkeypatch.setattr(run, "make", recorded)
     asked = question(cells)
     with pytest.raises(KeyboardInterrupt):
-        run.make_tables(asked, tmp_path, say=quiet, begun=stopping)
+        run.train_seed(asked, 0, tmp_path, say=quiet, begun=stopping)
     assert made == [Method.CONVENTIONAL]
     assert not (tmp_path / "report.html").exists()
     before = (tmp_path / "steps" / f"{Method.CONVENTIONAL.step(0)}.json").read_bytes()

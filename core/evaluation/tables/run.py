@@ -1,7 +1,7 @@
 """Makes the tables step by step: what is finished in the folder is not done again, whatever stopped it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from core.settings import Settings
 from federated.shares import Say
 
 Result = tuple[dict[str, Any], Arrays | None]
+Steps = dict[str, Callable[[], Result]]
 Begun = Callable[[str, int, int], None]
 METRICS, RESPONSE = "metrics", "response"
 
@@ -46,7 +47,29 @@ def make_tables(question: Question, out: Path, *, say: Say, begun: Begun) -> Pat
         RunRefused: a federated run failed; the text says why.
     """
     workbook = Workbook(out, question.to_json())
-    steps = _steps(question, workbook, say)
+    _finish(_measured(question, say) | _trainings(question, workbook, question.profile.seeds, say), workbook, begun)
+    return _conclude(question, workbook)
+
+
+def train_seed(question: Question, seed: int, out: Path, *, say: Say, begun: Begun) -> None:
+    """Do the trainings of one seed of the profile, so that processes with a seed each share the work of a folder.
+
+    Two such processes keep two cores busier than one with two threads. `make_tables` does what is left, afterwards.
+
+    Raises:
+        As `make_tables`.
+    """
+    workbook = Workbook(out, question.to_json())
+    _finish(_trainings(question, workbook, (seed,), say), workbook, begun)
+
+
+def judged_by(workbook: Workbook, method: Method, seed: int) -> Judged:
+    """Return the answers that a finished step kept."""
+    return judged_from(workbook.arrays(method.step(seed)))
+
+
+def _finish(steps: Steps, workbook: Workbook, begun: Begun) -> None:
+    """Do the steps that the workbook does not have."""
     for number, (name, step) in enumerate(steps.items()):
         begun(name, number, len(steps))
         if not workbook.has(name):
@@ -56,16 +79,18 @@ def make_tables(question: Question, out: Path, *, say: Say, begun: Begun) -> Pat
             made["seconds"] = round(time.perf_counter() - started, 2)
             made["processor_s"] = round(time.process_time() - worked, 2)
             workbook.write(name, {**result, "made": made}, arrays)
-    return _conclude(question, workbook)
 
 
-def judged_by(workbook: Workbook, method: Method, seed: int) -> Judged:
-    """Return the answers that a finished step kept."""
-    return judged_from(workbook.arrays(method.step(seed)))
+def _measured(question: Question, say: Say) -> Steps:
+    """Return the steps of the checkpoint. They come first: time is measured before TensorFlow is loaded here."""
+    return {
+        METRICS: lambda: (_metrics(question, say), None),
+        RESPONSE: lambda: (_response(question, say), None),
+    }
 
 
-def _steps(question: Question, workbook: Workbook, say: Say) -> dict[str, Callable[[], Result]]:
-    """Return every step that takes long, in order. Time is measured before TensorFlow is loaded here."""
+def _trainings(question: Question, workbook: Workbook, seeds: Sequence[int], say: Say) -> Steps:
+    """Return the steps that train and judge, seed by seed."""
 
     def weights_of(method: Method, seed: int) -> Weights:
         return decode_weights(workbook.arrays(method.step(seed))["weights"].tobytes())[0]
@@ -81,14 +106,7 @@ def _steps(question: Question, workbook: Workbook, say: Say) -> dict[str, Callab
     def trained(method: Method, seed: int) -> Callable[[], Result]:
         return lambda: _trained(method, seed, shop)
 
-    steps: dict[str, Callable[[], Result]] = {
-        METRICS: lambda: (_metrics(question, say), None),
-        RESPONSE: lambda: (_response(question, say), None),
-    }
-    for seed in question.profile.seeds:
-        for method in Method:
-            steps[method.step(seed)] = trained(method, seed)
-    return steps
+    return {method.step(seed): trained(method, seed) for seed in seeds for method in Method}
 
 
 def _metrics(question: Question, say: Say) -> dict[str, Any]:
