@@ -11,10 +11,11 @@ from db.models.blobs import Blob, BlobPart
 from db.types import new_id
 
 PART_BYTES = 2**20
+_ADD_BLOB, _ADD_PART = insert(Blob), insert(BlobPart)
 
 
 def put_blob(session: Session, data: bytes, kind: str, clock: Clock) -> Blob:
-    """Store `data` (sealed bytes) under a new id inside the caller's transaction and return its row.
+    """Store `data` (sealed bytes) under a new id inside the caller's transaction; returns what its row holds.
 
     Args:
         session: an open writing transaction.
@@ -23,12 +24,11 @@ def put_blob(session: Session, data: bytes, kind: str, clock: Clock) -> Blob:
         clock: tells the creation time.
     """
     blob = Blob(id=new_id(), kind=kind, size=len(data), sha256=hashlib.sha256(data).hexdigest(), created_at=clock.now())
-    session.add(blob)
-    session.flush()
-    view = memoryview(data)
+    connection, view = session.connection(), memoryview(data)
+    connection.execute(_ADD_BLOB, blob.model_dump())
     for number, start in enumerate(range(0, len(data), PART_BYTES)):
         part = {"blob_id": blob.id, "number": number, "data": bytes(view[start : start + PART_BYTES])}
-        session.connection().execute(insert(BlobPart), [part])
+        connection.execute(_ADD_PART, part)
     return blob
 
 

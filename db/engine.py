@@ -7,7 +7,7 @@ they came, since SQLite lets those who wait try at random. On MySQL rows are loc
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from threading import Lock
 from typing import Any
 
@@ -26,6 +26,10 @@ _WRITABLE = ("0", "OFF")
 _REFUSES_WORK = (1047, 1290, 1836)
 """Errors of a server that lives and is none to go on with: outside of its cluster (Galera), or read-only."""
 _UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout)
+
+
+class ReadingSession(Session):
+    """The session of `read_scope`: what it has read once stays true for it."""
 
 
 def make_engine(url: str) -> Engine:
@@ -133,13 +137,20 @@ def read_scope(engine: Engine) -> Iterator[Session]:
         DatabaseUnavailable: the database did not answer.
     """
     try:
-        with Session(engine.execution_options(**{READ_ONLY: True}), expire_on_commit=False) as session:
-            event.listen(session, "before_flush", _refuse_flush)
+        with ReadingSession(_for_reading(engine), expire_on_commit=False) as session:
             yield session
             session.flush()
     except _UNAVAILABLE as error:
         raise DatabaseUnavailable from error
 
 
+@lru_cache(maxsize=8)
+def _for_reading(engine: Engine) -> Engine:
+    return engine.execution_options(**{READ_ONLY: True})
+
+
 def _refuse_flush(*_arguments: Any) -> None:
     raise RuntimeError("a reading transaction was asked to write; use session_scope")
+
+
+event.listen(ReadingSession, "before_flush", _refuse_flush)

@@ -14,7 +14,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from core.errors import DatabaseUnavailable, SettingsError
 from db.engine import make_engine
@@ -43,6 +43,14 @@ def current(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
+def is_missing(error: SQLAlchemyError) -> bool:
+    """Tell whether an error says that there is no database (or none of ours), not that it does not answer now."""
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    if isinstance(error, OperationalError | InterfaceError):
+        return _is_unknown(cause) or getattr(cause, "sqlite_errorname", "") == "SQLITE_CANTOPEN"
+    return True
+
+
 def upgrade(engine: Engine) -> bool:
     """Bring the database to the newest revision; returns whether anything had to be done.
 
@@ -62,10 +70,14 @@ def upgrade(engine: Engine) -> bool:
                 connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": _LOCK})
                 connection.commit()
     except (OperationalError, InterfaceError) as error:
-        if error.orig is not None and error.orig.args and error.orig.args[0] == _UNKNOWN_DATABASE:
+        if _is_unknown(error.orig):
             name = engine.url.database
             raise SettingsError(f"CREATE DATABASE {name} CHARACTER SET utf8mb4 first") from error
         raise DatabaseUnavailable from error
+
+
+def _is_unknown(cause: BaseException | None) -> bool:
+    return cause is not None and cause.args[:1] == (_UNKNOWN_DATABASE,)
 
 
 def _upgrade(connection: Connection) -> bool:

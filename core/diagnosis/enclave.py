@@ -128,7 +128,7 @@ class _Handler(socketserver.BaseRequestHandler):
         self.request.settimeout(HANDSHAKE_S)
         connection = self.server.tls.wrap_socket(self.request, server_side=True)
         try:
-            self.server.enclave.check_caller(connection)
+            self.server.enclave.admission.check_caller(connection)
         except CertificateRefused:
             connection.close()
             raise

@@ -1,4 +1,4 @@
-"""What an enclave does with a request: check it, open model and image in memory, answer sealed and signed.
+"""What an enclave does with a request that it admits: open model and image in memory, answer sealed and signed.
 
 No sockets are opened and no files here. Whatever goes wrong becomes one code in the reply; the cause stays inside.
 """
@@ -6,7 +6,6 @@ No sockets are opened and no files here. Whatever goes wrong becomes one code in
 import logging
 import os
 import resource
-import ssl
 import sys
 import threading
 import time
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.clock import Clock
-from core.diagnosis.approvals import Approvals
+from core.diagnosis.admission import Admission, Refused
 from core.diagnosis.assessment import assess
 from core.diagnosis.checkpoint_file import open_model
 from core.diagnosis.encrypted_operations import EncryptedHeads
@@ -31,33 +30,27 @@ from core.diagnosis.shelf import Shelf
 from core.diagnosis.squares import squares_beside
 from core.diagnosis.wire import (
     APP,
-    NEEDS_NO_APPROVAL,
     REPLIES,
     REQUEST_ID_BYTES,
-    REQUESTS,
     Code,
     Operation,
-    Replays,
     Reply,
     Request,
     crops_context,
     image_context,
     reply_context,
-    request_context,
     result_context,
     view_context,
 )
-from core.errors import CheckpointRefused, HemaSealError, ImageRefused, MeasurementRefused, NoModel, NotFound
+from core.errors import CheckpointRefused, HemaSealError, ImageRefused, NoModel, NotFound
 from core.imaging.decode import decode_upload, encode_png
 from core.studies import STUDIES
 from security.certificates import Certificate, Trust
 from security.context import Context
 from security.errors import CertificateRefused, SealBroken, SecurityError
 from security.identity import Identity
-from security.keys import KeyUse
-from security.party_tls import check_peer
 from security.sealing import handed_over, open_sealed, seal
-from security.signing import sign, verify
+from security.signing import sign
 
 MAX_MODELS = 8
 MAX_CROPS = 64
@@ -67,14 +60,6 @@ MODEL_SENDER = "authority"
 """The one party whose models serve: it seals a model for the enclaves when it promotes it."""
 
 _LOG = logging.getLogger("hemaseal.enclave")
-
-
-class _Refused(Exception):
-    """A request that is answered with a code."""
-
-    def __init__(self, code: Code) -> None:
-        super().__init__(code.value)
-        self.code = code
 
 
 class Enclave:
@@ -102,17 +87,13 @@ class Enclave:
             max_pixels: largest accepted image.
             on_stop: called at a stop request, before it is answered.
         """
+        self.admission = Admission(identity.party, trust, clock=clock, measurement=measurement)
         self._identity = identity
-        self._trust = trust
         self._clock = clock
-        self._measurement = measurement
         self._limits = {"max_bytes": max_bytes, "max_pixels": max_pixels}
         self._on_stop = on_stop
-        self._replays = Replays()
-        self._approvals = Approvals()
         self._models: Shelf[Predictor] = Shelf(MAX_MODELS)
         self._encrypted = EncryptedHeads(identity, measurement)
-        self._lock = threading.Lock()
         self._inference = threading.Lock()
         self.start_s = 0.0
         self.protections: tuple[str, ...] = ()
@@ -132,67 +113,16 @@ class Enclave:
         """Answer one request frame with a signed reply. Never raises for anything that a request holds."""
         request_id = frame[:REQUEST_ID_BYTES].ljust(REQUEST_ID_BYTES, b"\0")
         try:
-            request = self._accept(request_id, frame[REQUEST_ID_BYTES:])
-            self._check_approval(request)
+            request = self.admission.admit(request_id, frame[REQUEST_ID_BYTES:])
             reply = self._operations[request.op](request)
-        except _Refused as refused:
+        except Refused as refused:
             reply = Reply(code=refused.code)
         except Exception as error:  # noqa: BLE001  a request must not end the process, nor tell its cause to anybody
             _LOG.warning("request failed: %s", type(error).__name__)
             reply = Reply(code=Code.FAILED)
         context = reply_context(request_id, self._identity.party)
-        reply = replace(reply, measurement=self._measurement)
+        reply = replace(reply, measurement=self.admission.measurement)
         return sign(REPLIES.encode(reply), signer=self._identity, context=context)
-
-    def check_caller(self, connection: ssl.SSLSocket) -> None:
-        """Check that the app is at the other end of a connection over TLS.
-
-        Raises:
-            CertificateRefused: another party, or its certificate does not hold or is revoked, as far as is known here.
-        """
-        check_peer(connection, trust=self._trust, party=APP, at=self._clock.now())
-
-    def _accept(self, request_id: bytes, envelope: bytes) -> Request:
-        """Return the request if the app signed it for this enclave just now, and not before."""
-        now = self._clock.now()
-        context = request_context(request_id)
-        try:
-            payload = verify(envelope, trust=self._trust, context=context, party=APP, at=now)
-            request = REQUESTS.decode(payload)
-            if request.crl is not None and request.crl != self._trust.crl_der:
-                self._learn(request.crl)
-                verify(envelope, trust=self._trust, context=context, party=APP, at=now)
-            reply_to = Certificate(request.reply_to)
-            self._trust.check(reply_to, party=APP, use=KeyUse.SEAL, at=now)
-        except (SecurityError, ValueError) as error:
-            raise _Refused(Code.REQUEST_REFUSED) from error
-        if request.party != self._identity.party or not self._replays.is_new(request_id, request.at, now):
-            raise _Refused(Code.REQUEST_REFUSED)
-        return request
-
-    def _check_approval(self, request: Request) -> None:
-        """Take a newer list of approvals, and do no work that needs keys unless this very code is on the newest."""
-        if request.approvals and request.approvals != self._approvals.envelope:
-            try:
-                offered = Approvals.read(request.approvals, trust=self._trust, at=self._clock.now())
-            except MeasurementRefused as error:
-                raise _Refused(Code.REQUEST_REFUSED) from error
-            with self._lock:
-                if offered.number >= self._approvals.number:
-                    self._approvals = offered
-        if request.op not in NEEDS_NO_APPROVAL and self._approvals.find(self._measurement) is None:
-            raise _Refused(Code.NOT_APPROVED)
-
-    def _approval(self) -> int:
-        """Return the number under which the authority approved this code."""
-        return self._approvals.require(self._measurement).number
-
-    def _learn(self, crl: bytes) -> None:
-        """Take a newer revocation list; an older one of the same authority changes nothing."""
-        offered = Trust(self._trust.root, crl)
-        with self._lock:
-            if offered.crl_number > self._trust.crl_number:
-                self._trust = offered
 
     def _hello(self, _request: Request) -> Reply:
         models = (*self._models.ids, *self._encrypted.models)
@@ -208,12 +138,12 @@ class Enclave:
 
     def _load_model(self, request: Request) -> Reply:
         if request.sender != MODEL_SENDER:
-            raise _Refused(Code.MODEL_REFUSED)
+            raise Refused(Code.MODEL_REFUSED)
         try:
             model = open_model(
                 request.sealed,
                 recipient=self._identity,
-                trust=self._trust.for_stored(),
+                trust=self.admission.trust.for_stored(),
                 study=request.study,
                 run=request.run,
                 sender=request.sender,
@@ -225,15 +155,15 @@ class Enclave:
                     model,
                     request.head,
                     sender=request.sender,
-                    trust=self._trust.for_stored(),
+                    trust=self.admission.trust.for_stored(),
                     at=self._clock.now(),
                 )
                 return Reply(code=Code.OK)
             loaded = self._models.get(request.checkpoint_id) or Predictor(model.without_weights())
         except CheckpointRefused as error:
-            raise _Refused(Code.MODEL_REFUSED) from error
+            raise Refused(Code.MODEL_REFUSED) from error
         if loaded.manifest != model.manifest:  # an id names one model for ever
-            raise _Refused(Code.MODEL_REFUSED)
+            raise Refused(Code.MODEL_REFUSED)
         self._models.put(request.checkpoint_id, loaded)
         return Reply(code=Code.OK)
 
@@ -242,7 +172,7 @@ class Enclave:
         now = self._clock.now()
         predictor = self._models.get(request.checkpoint_id)
         if predictor is None or predictor.manifest.study != request.study:
-            raise _Refused(Code.MODEL_UNKNOWN)
+            raise Refused(Code.MODEL_UNKNOWN)
         data = self._open_image(request, now)
         opened = time.perf_counter()
         pixels = self._decode(data)
@@ -251,7 +181,7 @@ class Enclave:
             with self._inference:
                 found = assess(pixels, STUDIES[request.study], predictor.predict)
         except ImageRefused as error:
-            raise _Refused(Code.IMAGE_UNREADABLE) from error
+            raise Refused(Code.IMAGE_UNREADABLE) from error
         finally:
             wipe(pixels)
         stages = {"open": (opened - started) * 1e3, "decode": (decoded - opened) * 1e3, **found.stages_ms}
@@ -270,8 +200,8 @@ class Enclave:
             figures=found.figures,
             stages_ms=stages,
             answered_by=self._identity.party,
-            measurement=measure_with_model(self._measurement, manifest.litert_sha256),
-            approval=self._approval(),
+            measurement=measure_with_model(self.admission.measurement, manifest.litert_sha256),
+            approval=self.admission.approval(),
             at=now,
         )
         before = time.perf_counter()
@@ -288,12 +218,12 @@ class Enclave:
 
     def _crops(self, request: Request) -> Reply:
         if not 0 < len(request.boxes) <= MAX_CROPS:
-            raise _Refused(Code.REQUEST_REFUSED)
+            raise Refused(Code.REQUEST_REFUSED)
         pixels = self._decode(self._open_image(request, self._clock.now()))
         try:
             strip = encode_png(squares_beside(pixels, request.boxes))
         except ValueError as error:
-            raise _Refused(Code.IMAGE_UNREADABLE) from error
+            raise Refused(Code.IMAGE_UNREADABLE) from error
         finally:
             wipe(pixels)
         return Reply(code=Code.OK, sealed=self._seal(strip, request, crops_context(**self._which(request))))
@@ -303,20 +233,20 @@ class Enclave:
         try:
             other = Certificate(request.recipient)
             if not other.party.endswith(SERVING) or other.party == self._identity.party:
-                raise _Refused(Code.REQUEST_REFUSED)
+                raise Refused(Code.REQUEST_REFUSED)
             block = handed_over(
                 request.sealed,
                 holder=self._identity,
                 recipients=[other],
-                trust=self._trust.for_stored(),
+                trust=self.admission.trust.for_stored(),
                 context=_image_context(request),
                 sender=APP,
                 at=self._clock.now(),
             )
         except CertificateRefused as error:
-            raise _Refused(Code.REQUEST_REFUSED) from error
+            raise Refused(Code.REQUEST_REFUSED) from error
         except (SealBroken, ValueError) as error:
-            raise _Refused(Code.IMAGE_SEAL) from error
+            raise Refused(Code.IMAGE_SEAL) from error
         return Reply(code=Code.OK, sealed=block)
 
     def _encrypt(self, request: Request) -> Reply:
@@ -329,9 +259,9 @@ class Enclave:
                     pixels, study=request.study, checkpoint_id=request.checkpoint_id, about=about, at=now
                 )
         except NoModel as error:
-            raise _Refused(Code.MODEL_UNKNOWN) from error
+            raise Refused(Code.MODEL_UNKNOWN) from error
         except ImageRefused as error:
-            raise _Refused(Code.IMAGE_UNREADABLE) from error
+            raise Refused(Code.IMAGE_UNREADABLE) from error
         finally:
             wipe(pixels)
         return Reply(code=Code.OK, query_id=query_id, query=query, stages_ms=stages)
@@ -341,14 +271,14 @@ class Enclave:
             result = self._encrypted.conclude(
                 request.query_id,
                 request.answer,
-                trust=self._trust,
+                trust=self.admission.trust,
                 at=self._clock.now(),
-                approval=self._approval(),
+                approval=self.admission.approval(),
             )
         except NotFound as error:
-            raise _Refused(Code.REQUEST_REFUSED) from error
+            raise Refused(Code.REQUEST_REFUSED) from error
         except SecurityError as error:
-            raise _Refused(Code.ANSWER_REFUSED) from error
+            raise Refused(Code.ANSWER_REFUSED) from error
         context = result_context(
             study=result.study,
             case_id=result.case_id,
@@ -367,20 +297,20 @@ class Enclave:
             return open_sealed(
                 request.sealed,
                 recipient=self._identity,
-                trust=self._trust.for_stored(),
+                trust=self.admission.trust.for_stored(),
                 context=_image_context(request),
                 sender=APP,
                 at=now,
             )
         except (SealBroken, CertificateRefused, ValueError) as error:
-            raise _Refused(Code.IMAGE_SEAL) from error
+            raise Refused(Code.IMAGE_SEAL) from error
 
     def _decode(self, data: bytes) -> NDArray[np.uint8]:
         """Decode an opened image and wipe its bytes."""
         try:
             return decode_upload(data, **self._limits).pixels
         except HemaSealError as error:
-            raise _Refused(Code.IMAGE_UNREADABLE) from error
+            raise Refused(Code.IMAGE_UNREADABLE) from error
         finally:
             wipe(data)
 

@@ -21,7 +21,7 @@ from core.services.rollover_plan import Plan
 from core.services.serving import check_transport
 from core.settings import Mode, Settings
 from db import migrate
-from db.engine import make_engine, read_scope
+from db.engine import ReadingSession, make_engine, read_scope
 from db.models import CertificateRecord, Hospital, RevocationList, User
 from security.authority import CRL_FILE
 from security.certificates import Certificate, Trust
@@ -41,6 +41,8 @@ __all__ = ["APP_PARTY", "Actor", "App", "check_settings", "load_master_key"]
 RECORDS_SECRET = "records"  # noqa: S105 (the name of a file)
 NAMES_SECRET = "sign-in-names"  # noqa: S105
 MOST_ANSWERED = 24
+_TRUST = "hemaseal_trust"
+_NEWEST_LIST = select(RevocationList.der).order_by(col(RevocationList.number).desc()).limit(1)
 """So many cases one process has answered at once; an enclave serves 32 requests, so that room is left for viewing."""
 _MIN_DISTINCT_DIGITS = 8
 
@@ -161,6 +163,8 @@ class App:
             try:
                 ready = migrate.current(session.connection()) == migrate.head()
             except SQLAlchemyError as error:
+                if not migrate.is_missing(error):
+                    raise  # it is only busy, or its server does not answer
                 raise SettingsError("the database cannot be read; run: python -m core setup") from error
             if not ready:
                 raise SettingsError("the database is not at this version's schema; run: python -m core setup")
@@ -200,14 +204,23 @@ class App:
     def trust(self, session: Session | None = None) -> Trust:
         """Return the root and the newest revocation list ever seen: an older list in the database changes nothing.
 
+        A transaction that only reads looks for it once.
+
         Raises:
             MemberRefused: the list in the database is not the authority's.
         """
         if session is None:
             with read_scope(self.engine) as own:
                 return self.trust(own)
-        newest = select(RevocationList.der).order_by(col(RevocationList.number).desc()).limit(1)
-        der = session.exec(newest).first()
+        if not isinstance(session, ReadingSession):
+            return self._newest(session.exec(_NEWEST_LIST).first())
+        if _TRUST not in session.info:
+            session.info[_TRUST] = self._newest(session.exec(_NEWEST_LIST).first())
+        found: Trust = session.info[_TRUST]
+        return found
+
+    def _newest(self, der: bytes | None) -> Trust:
+        """Return the trust under a list of the database, or under the newest that was seen if it is older."""
         with self._lock:
             if not self._seen:
                 self._seen.append(self.remembered_trust(self.store))

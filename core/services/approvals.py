@@ -26,6 +26,7 @@ from db.engine import read_scope, session_scope
 from db.models import ApprovalList
 
 _SEEN_FILE = "approved-measurements"
+_NEWEST = select(ApprovalList).order_by(col(ApprovalList.number).desc()).limit(1)
 _OVERTAKEN = "the list was changed in the meantime; look at it again"
 SHORT = 16
 """Hex digits of a measurement in texts and audit entries."""
@@ -82,7 +83,7 @@ def in_force(app: App, session: Session | None = None) -> Approvals:
     if session is None:
         with read_scope(app.engine) as own:
             return in_force(app, own)
-    newest = session.exec(select(ApprovalList).order_by(col(ApprovalList.number).desc()).limit(1)).first()
+    newest = session.exec(_NEWEST).first()
     seen = highest_seen(app)
     if newest is None:
         raise MeasurementRefused(f"the list is gone: known is number {seen}" if seen else "nothing was approved yet")

@@ -20,6 +20,16 @@ from security.sealed_format import recipients_of
 GRACE = timedelta(seconds=5)  # a case that waits no longer than this is being answered
 QUARANTINE = timedelta(minutes=10)  # after this a hospital that did not answer is asked again
 _NOT_REVIEWED = tuple(status for status in CaseStatus if status is not CaseStatus.REVIEWED)
+_STAFFED = (
+    select(Hospital)
+    .where(
+        col(Hospital.is_active),
+        col(Hospital.id).in_(select(User.hospital_id).where(User.role == Role.DOCTOR, col(User.is_active))),
+    )
+    .order_by(Hospital.slug)
+)
+_CARE = func.coalesce(Case.answered_by_hospital_id, Case.hospital_id)
+_OPEN = select(_CARE, func.count()).where(col(Case.status).in_(_NOT_REVIEWED)).group_by(_CARE)
 HEAD_BYTES = 2**17  # certificates, signatures and some 500 recipients lie at the front of a sealed model
 
 
@@ -84,10 +94,7 @@ def candidates(
     is left out. Certificates are claims of the database here: check those
     that are used.
     """
-    staffed = select(User.hospital_id).where(User.role == Role.DOCTOR, col(User.is_active))
-    hospitals = session.exec(
-        select(Hospital).where(col(Hospital.is_active), col(Hospital.id).in_(staffed)).order_by(Hospital.slug)
-    ).all()
+    hospitals = session.exec(_STAFFED).all()
     rows = session.exec(
         select(CertificateRecord.party, CertificateRecord.pem).where(
             col(CertificateRecord.serial).in_(model.readers), col(CertificateRecord.revoked_at).is_(None)
@@ -117,9 +124,7 @@ def candidates(
 
 def _open_cases(session: Session) -> dict[str, int]:
     """Cases per hospital that wait for an answer or a doctor."""
-    care = func.coalesce(Case.answered_by_hospital_id, Case.hospital_id)
-    rows = session.exec(select(care, func.count()).where(col(Case.status).in_(_NOT_REVIEWED)).group_by(care)).all()
-    return dict(rows)
+    return dict(session.exec(_OPEN).all())
 
 
 def _silent(session: Session, now: datetime) -> Collection[str]:

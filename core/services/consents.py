@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
 from core.errors import DataErased, RecordDamaged
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 CONSENT_VERSION = "2026-2"
+_PURPOSES = select(Consent.purpose).where(Consent.user_id == bindparam("user"), col(Consent.withdrawn_at).is_(None))
 CONSENT_TEXTS: dict[ConsentPurpose, str] = {
     ConsentPurpose.DIAGNOSIS: (
         "HemaSeal may analyse the images that I upload, on a protected computer of a hospital, and show the result to "
@@ -159,7 +161,7 @@ def record_consents(app: App, session: Session, actor: Actor, purposes: Iterable
 
 def purposes_in_force(session: Session, user_id: str) -> set[ConsentPurpose]:
     """Return everything that a person has agreed to and not withdrawn."""
-    return {row.purpose for row in _in_force(session, user_id)}
+    return {ConsentPurpose(purpose) for purpose in session.exec(_PURPOSES, params={"user": user_id}).all()}
 
 
 def has_consent(session: Session, user_id: str, purpose: ConsentPurpose) -> bool:

@@ -37,23 +37,32 @@ def route(app: App, study: Study, *, place: Place | None, preferred: str | None,
     """
     with read_scope(app.engine) as session:
         model = served_model(app, session, study)
-        hospitals, readers = candidates(session, model, now=app.clock.now())
-        trust = app.trust(session)
-    hospitals = [replace(known, healthy=known.healthy and not _is_silent(app, known, readers)) for known in hospitals]
-    refused: set[str] = set()
-    while True:
-        able = [replace(known, has_model=known.has_model and known.hospital_id not in refused) for known in hospitals]
-        decision = choose(able, preferred=preferred, place=place, allow_fallback=allow_fallback)
-        recipients = []
-        for key in filter(None, (decision.hospital_id, decision.fallback_id)):
-            try:
-                offered, party = Certificate.from_pem(readers[key].pem), readers[key].party
-                app.certificate_of(party, KeyUse.SIGN)
-                recipients.append(trust.check(offered, party=party, use=KeyUse.SEAL, at=app.clock.now()))
-            except (CertificateRefused, MemberRefused):
-                refused.add(key)
-        if not refused.intersection({decision.hospital_id, decision.fallback_id}):
-            return Route(decision=decision, model=model, recipients=tuple(recipients))
+        known, readers = candidates(session, model, now=app.clock.now())
+        heard = [replace(one, healthy=one.healthy and not _is_silent(app, one, readers)) for one in known]
+        refused: set[str] = set()
+        while True:
+            able = [replace(one, has_model=one.has_model and one.hospital_id not in refused) for one in heard]
+            decision = choose(able, preferred=preferred, place=place, allow_fallback=allow_fallback)
+            asked = [key for key in (decision.hospital_id, decision.fallback_id) if key is not None]
+            recipients = []
+            for key in asked:
+                try:
+                    recipients.append(_reader(app, session, readers[key]))
+                except (CertificateRefused, MemberRefused):
+                    refused.add(key)
+            if not refused.intersection(asked):
+                return Route(decision=decision, model=model, recipients=tuple(recipients))
+
+
+def _reader(app: App, session: Session, claimed: ServingCertificate) -> Certificate:
+    """Return the sealing certificate of a hospital that can answer now.
+
+    Raises:
+        CertificateRefused, MemberRefused: it, or the signing one, does not hold.
+    """
+    offered, party = Certificate.from_pem(claimed.pem), claimed.party
+    app.certificate_of(party, KeyUse.SIGN, session)
+    return app.trust(session).check(offered, party=party, use=KeyUse.SEAL, at=app.clock.now())
 
 
 def _is_silent(app: App, known: Candidate, readers: Mapping[str, ServingCertificate]) -> bool:

@@ -46,6 +46,8 @@ def tell_doctors(app: App, session: Session, hospital_id: str, kind: MailKind, *
         kind: what it tells.
         but: ids of doctors who know already.
     """
+    if not app.settings.mail_host:
+        return
     here = User.role == Role.DOCTOR, User.hospital_id == hospital_id, col(User.is_active)
     for doctor_id in session.exec(select(User.id).where(*here).order_by(User.id)).all():
         if doctor_id not in but:

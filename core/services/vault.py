@@ -26,18 +26,18 @@ def key_of(app: App, session: Session, patient_id: str) -> RecordCipher:
         DataErased: it was destroyed, which erased the patient's data.
         RecordDamaged: it is missing, or was changed or exchanged.
     """
-    opened: dict[str, RecordCipher] = session.info.setdefault(_OPENED, {})
+    opened: dict[str, tuple[PatientKey, RecordCipher]] = session.info.setdefault(_OPENED, {})
     if patient_id not in opened:
         row = session.get(PatientKey, patient_id)
         if row is None:
             raise RecordDamaged
         try:
-            opened[patient_id] = app.vault.open(row.name, patient_id)
+            opened[patient_id] = row, app.vault.open(row.name, patient_id)
         except KeyDestroyed as error:
             raise DataErased from error
         except KeyMissing as error:
             raise RecordDamaged from error
-    return opened[patient_id]
+    return opened[patient_id][1]
 
 
 def key_for_new_case(app: App, session: Session, patient_id: str) -> tuple[RecordCipher, VaultKey | None]:

@@ -3,10 +3,12 @@
 import os
 import secrets
 import shutil
+import sqlite3
 import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
@@ -15,12 +17,13 @@ from pydantic import SecretStr
 from sqlmodel import col, select
 
 from core.clock import FixedClock
-from core.errors import MemberRefused, SettingsError
+from core.errors import DatabaseUnavailable, MemberRefused, SettingsError
 from core.services import audit, members, setup
 from core.services.accounts import Role, check_password, redeem_code, session_actor
 from core.services.app import Actor, App
 from core.services.demo import DEMO_ACCOUNTS, DEMO_PASSWORD
 from core.settings import ROOT, Mode, Settings
+from db import engine
 from db.engine import read_scope, session_scope
 from db.models import CertificateRecord, Hospital, User
 from security.identity import Identity
@@ -109,6 +112,19 @@ def test_a_database_without_tables_is_refused_with_the_command_that_helps(settin
     (settings.data_dir / "hemaseal.db").unlink()
     with pytest.raises(SettingsError, match="python -m core setup"):
         App.start(settings)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_database_that_is_only_busy_is_not_called_unready(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_BUSY_TIMEOUT_S", 0)
+    with closing(sqlite3.connect(settings.data_dir / "hemaseal.db", isolation_level=None)) as holder:
+        holder.execute("PRAGMA locking_mode=EXCLUSIVE")
+        holder.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(DatabaseUnavailable):
+            App.start(settings)
+    App.start(settings).engine.dispose()
 
 
 def test_production_seeds_one_authority_and_nothing_of_the_demo(tmp_path: Path, clock: FixedClock) -> None:
