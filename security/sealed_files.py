@@ -15,7 +15,7 @@ import tempfile
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -40,7 +40,7 @@ from security.sealed_core import (
     nonce,
     require_zone,
 )
-from security.sealed_format import MAX_FRONT, parsed
+from security.sealed_format import MAX_FRONT, front_length, parsed
 
 _ENCRYPTED_BYTES = CHUNK_BYTES + TAG_BYTES
 KEPT_CHUNKS = 32
@@ -86,6 +86,32 @@ def seal_file(
         out.write(front)
         body.seek(0)
         shutil.copyfileobj(body, out, CHUNK_BYTES)
+
+
+def replace_front(file: Path, make: Callable[[bytes, Body], bytes | None]) -> None:
+    """Put something else before a sealed file's body, for other recipients or signers, whole or not at all.
+
+    Takes the file's size of disk for a moment. What follows the new front is what was hashed, chunk by chunk.
+
+    Args:
+        file: the sealed object.
+        make: gets what lies before the body, and the body; returns what shall lie there, or None to leave the file.
+
+    Raises:
+        SealBroken: not a sealed object, or its body changed meanwhile.
+        OSError: the file cannot be read or written.
+    """
+    with file.open("rb") as stream:
+        front = stream.read(MAX_FRONT)
+        front = front[: front_length(front)]
+        encrypted = _Encrypted(os.dup(stream.fileno()), len(front))
+        made = make(front, Body(encrypted.length, encrypted.sha256))
+        if made is None:
+            return
+        with private_file(file) as out:
+            out.write(made)
+            for number in range(encrypted.count):
+                out.write(encrypted.chunk(number)[0])
 
 
 class SealedFile:
@@ -166,26 +192,28 @@ class _Encrypted:
 
     Attributes:
         length: of all chunks, in bytes.
+        count: of chunks.
     """
 
     def __init__(self, descriptor: int, start: int) -> None:
         self._descriptor, self._start = descriptor, start
         weakref.finalize(self, os.close, descriptor)
         self.length = os.fstat(descriptor).st_size - start
+        self.count = -(-self.length // _ENCRYPTED_BYTES)
         self._digests: list[bytes] = []
 
     def sha256(self) -> bytes:
         """Read all of it once, note the SHA-256 of each chunk, and return that of the whole."""
-        whole, count = hashlib.sha256(), -(-self.length // _ENCRYPTED_BYTES)
+        whole = hashlib.sha256()
         self._digests = []
-        for number in range(count):
+        for number in range(self.count):
             chunk = self._read(number)
             whole.update(chunk)
             self._digests.append(hashlib.sha256(chunk).digest())
         return whole.digest()
 
     def chunk(self, number: int) -> tuple[bytes, bool]:
-        """Return a chunk, and whether it is the last one.
+        """Return a chunk, and whether it is the last one; `sha256` comes first.
 
         Raises:
             SealBroken: it is not what it was.
@@ -193,7 +221,7 @@ class _Encrypted:
         chunk = self._read(number)
         if hashlib.sha256(chunk).digest() != self._digests[number]:
             raise SealBroken
-        return chunk, number == len(self._digests) - 1
+        return chunk, number == self.count - 1
 
     def _read(self, number: int) -> bytes:
         return os.pread(self._descriptor, _ENCRYPTED_BYTES, self._start + number * _ENCRYPTED_BYTES)

@@ -31,6 +31,7 @@ from security.sealed_core import (
     CHUNK_BYTES,
     PREFIX_BYTES,
     TAG_BYTES,
+    Body,
     authenticate,
     front_of,
     in_pieces,
@@ -136,11 +137,13 @@ def handed_over(
     sender: str,
     at: datetime,
     new_trust: Trust | None = None,
+    body: Body | None = None,
 ) -> bytes:
     """Return the block with which `holder`, any recipient, hands an object on to others; it counts nothing by itself.
 
     Whoever may wrap the object has to put it there (`with_recipients`), and never sees the DEK for that. The new
-    recipients are checked by `new_trust` where the object was sealed under another root than theirs.
+    recipients are checked by `new_trust` where the object was sealed under another root than theirs. Of an object whose
+    `body` lies elsewhere `sealed` is what comes before it (`sealed_files.replace_front`).
 
     Raises:
         SealBroken: `holder` cannot open it, whatever the cause.
@@ -153,7 +156,7 @@ def handed_over(
     opened: tuple[Sealed, bytes] | None = None
     try:
         parts = Sealed.parse(sealed)
-        opened = parts, authenticate(parts, holder, trust=trust, context=context, sender=sender, at=at)[1]
+        opened = parts, authenticate(parts, holder, trust=trust, context=context, sender=sender, at=at, body=body)[1]
     except Exception:  # noqa: BLE001, S110 - as in open_sealed
         pass
     if opened is None:

@@ -25,6 +25,7 @@ from security.context import Context
 from security.errors import CertificateRefused, KeyMissing, SealBroken
 from security.identity import Identity
 from security.keys import KeyStore, KeyUse
+from security.sealed_core import Body
 from security.sealed_format import recipients_of, signers_of
 from security.sealing import handed_over, renewed
 
@@ -67,8 +68,10 @@ class Hands:
             raise KeyMissing("the authority's keys are not here")
         return found
 
-    def renew(self, sealed: bytes, *, context: Context, signer: Identity) -> bytes | None:
+    def renew(self, sealed: bytes, *, context: Context, signer: Identity, body: Body | None = None) -> bytes | None:
         """Return an object for the keys of now, signed by `signer`, or None where it is for them already.
+
+        Of an object whose `body` lies elsewhere `sealed` is what comes before it, and so is what is returned.
 
         Raises:
             SealBroken: nobody here opens it, or a signature does not hold.
@@ -93,6 +96,7 @@ class Hands:
                 context=context,
                 sender=context.sender,
                 at=self.app.clock.now(),
+                body=body,
             )
         except CertificateRefused as error:
             raise SealBroken from error

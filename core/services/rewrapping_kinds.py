@@ -51,7 +51,7 @@ from security.certificates import Trust
 from security.context import Context
 from security.encrypted_inference.signed import head_context
 from security.errors import SecurityError
-from security.private_files import write_private
+from security.sealed_files import replace_front
 from security.signing import sign, signer_of, verify
 
 _DAMAGE = (CheckpointRefused, MeasurementRefused, NotFound, RecordDamaged, SecurityError)
@@ -172,9 +172,7 @@ def _data_set(hands: Hands, session: Session, dataset_id: str) -> None:
     if not path.exists():  # it lies with the hospital, which renews it there
         return
     context = dataset_context(APP_PARTY, STUDIES_BY_CODE[row.study_code], dataset_id)
-    again = hands.renew(path.read_bytes(), context=context, signer=hands.app.identity)
-    if again is not None:
-        write_private(path, again)
+    replace_front(path, lambda front, body: hands.renew(front, context=context, signer=hands.app.identity, body=body))
 
 
 def _checkpoint(hands: Hands, session: Session, checkpoint_id: str) -> None:

@@ -15,7 +15,7 @@ from core.diagnosis.wire import image_context, result_context
 from core.errors import CheckpointRefused, ClockWrong, InvalidInput, MemberRefused, NotAuthorised, StorageFailed
 from core.imaging.archive import open_dataset
 from core.imaging.decode import encode_png
-from core.services import approvals, key_ceremony, members, models, node, rewrapping_kinds, setup
+from core.services import approvals, key_ceremony, members, models, node, setup
 from core.services.app import Actor, App
 from core.services.audit import list_entries
 from core.services.authority import authority_office
@@ -30,6 +30,7 @@ from core.settings import Settings
 from core.studies import LEUKEMIA
 from db.engine import read_scope, session_scope
 from db.models import RevocationList, Run, RunStatus
+from security import sealed_files
 from security.errors import CertificateRefused, SealBroken
 from security.keys import KeyUse
 from security.sealed_format import front_length
@@ -174,7 +175,7 @@ def test_a_full_disk_stops_an_exchange_before_the_former_keys_are_destroyed(
         raise OSError(errno.ENOSPC, "no space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(rewrapping_kinds, "write_private", full)
+        patch.setattr(sealed_files, "private_file", full)
         with pytest.raises(StorageFailed):
             exchange(app, authority, "east.training", LOST)
     assert unfinished(app, authority) == ("east.training",)

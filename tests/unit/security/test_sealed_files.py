@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,10 +14,10 @@ import pytest
 from security import sealed_files
 from security.context import Context
 from security.errors import SealBroken, SecurityError
-from security.sealed_core import CHUNK_BYTES, TAG_BYTES, nonce
-from security.sealed_files import KEPT_CHUNKS, SealedFile, seal_file
+from security.sealed_core import CHUNK_BYTES, TAG_BYTES, Body, nonce
+from security.sealed_files import KEPT_CHUNKS, SealedFile, replace_front, seal_file
 from security.sealed_format import front_length
-from security.sealing import open_sealed, rewrap, seal
+from security.sealing import handed_over, open_sealed, renewed, rewrap, seal
 from tests.unit.security.conftest import NOW, World
 
 NODE = "north.training"
@@ -91,6 +92,57 @@ def test_a_file_that_was_handed_over_opens_for_its_new_recipients_alone(
     assert SealedFile.open(file, **{**asked, "recipient": world["north.serving"]}).length == CHUNK_BYTES + 3
     with pytest.raises(SealBroken):
         SealedFile.open(file, **asked)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_another_front_leaves_the_body_where_it_is_and_little_in_memory(
+    sealed: Callable[[bytes], Path], world: World, context: Context, asked: dict[str, Any], size: int
+) -> None:
+    body = random.Random(size).randbytes(size)
+    file = sealed(body)
+
+    def for_authority(front: bytes, rest: Body) -> bytes:
+        to = world.box("authority")
+        block = handed_over(
+            front,
+            holder=world[NODE],
+            recipients=to,
+            trust=world.trust,
+            context=context,
+            sender="app",
+            at=NOW,
+            body=rest,
+        )
+        return renewed(front, block, signer=world["app"], recipients=to, context=context)
+
+    before = file.read_bytes()
+    replace_front(file, lambda _front, _body: None)
+    assert file.read_bytes() == before
+
+    def while_it_is_changed(front: bytes, rest: Body) -> bytes:
+        made = for_authority(front, rest)
+        with file.open("r+b") as other:
+            other.seek(-1, os.SEEK_END)
+            other.write(bytes((before[-1] ^ 1,)))
+        return made
+
+    with pytest.raises(SealBroken):
+        replace_front(file, while_it_is_changed)
+    assert len(file.read_bytes()) == len(before)
+    with pytest.raises(SealBroken):
+        replace_front(file, for_authority)
+    file.write_bytes(before)
+
+    tracemalloc.start()
+    replace_front(file, for_authority)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 3 * CHUNK_BYTES
+    assert [path.name for path in file.parent.iterdir()] == ["object.sealed"]
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert open_sealed(file.read_bytes(), **{**asked, "recipient": world["authority"]}) == body
+    with pytest.raises(SealBroken):
+        open_sealed(file.read_bytes(), **asked)
 
 
 def test_it_opens_for_nobody_else_and_in_no_other_context(
