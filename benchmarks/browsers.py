@@ -37,7 +37,7 @@ from sqlmodel import func, select
 from benchmarks.live_page import Growth, rounds_done
 from benchmarks.load import BAR_S, GROWTH_BAR, Latency, Sample, training
 from benchmarks.pages import FIRST_CASE, SETTLED
-from benchmarks.processes import resident
+from benchmarks.processes import end_tidily, resident
 from core.services.accounts import Role
 from core.services.app import App
 from core.settings import Mode, Settings
@@ -244,4 +244,5 @@ def main(
 
 
 if __name__ == "__main__":
+    end_tidily()
     typer.run(main)

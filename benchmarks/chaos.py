@@ -37,8 +37,6 @@ What does not hold is a *violation*, printed with seed, time and the newest faul
 import json
 import os
 import platform
-import signal
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -47,6 +45,7 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks.processes import end_tidily
 from tests.faults.chaos.outcome import Outcome
 from tests.faults.chaos.place import furnished
 from tests.faults.chaos.play import Play
@@ -60,7 +59,7 @@ def main(
     database: Annotated[str, typer.Option(help="An empty MySQL schema; without it a SQLite file.")] = "",
 ) -> None:
     """Draw the faults, let them come, print what came of it; the status is 1 if anything did not hold."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and the disk is taken away, the processes end
+    end_tidily()  # and the disk is taken away
     faults = draw(seed, minutes * 60)
     with (
         tempfile.TemporaryDirectory(prefix="hemaseal-chaos-", ignore_cleanup_errors=True) as name,

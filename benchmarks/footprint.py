@@ -34,7 +34,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sqlmodel import select
 
 from benchmarks.live_page import order
-from benchmarks.processes import memory, names, processor_s, resident
+from benchmarks.processes import end_tidily, memory, names, processor_s, resident
 from core.evaluation.respond import Uploader
 from core.imaging.decode import encode_png
 from core.imaging.smear.style import STYLES
@@ -258,4 +258,5 @@ def main(
 
 
 if __name__ == "__main__":
+    end_tidily()
     typer.run(main)

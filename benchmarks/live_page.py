@@ -38,7 +38,7 @@ import typer
 from playwright.sync_api import Browser, Page, sync_playwright
 from sqlmodel import select
 
-from benchmarks.processes import own, resident
+from benchmarks.processes import end_tidily, own, resident
 from benchmarks.tab_memory import TabMemory
 from core.learning.orders import MAX_ROUNDS
 from core.services import worker_process
@@ -261,4 +261,5 @@ def main(
 
 
 if __name__ == "__main__":
+    end_tidily()
     typer.run(main)

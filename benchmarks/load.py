@@ -41,7 +41,7 @@ from sqlmodel import col, select
 from benchmarks.audit_log import verify_database
 from benchmarks.clinic_growth import patients, person
 from benchmarks.live_page import Growth, order, rounds_done
-from benchmarks.processes import resident
+from benchmarks.processes import end_tidily, resident
 from core.errors import AuditLogBroken, EnclaveBusy, HemaSealError, TooBusy, TooOften
 from core.imaging.decode import encode_png
 from core.imaging.smear.style import STYLES
@@ -313,4 +313,5 @@ def main(
 
 
 if __name__ == "__main__":
+    end_tidily()
     typer.run(main)

@@ -25,6 +25,7 @@ import numpy as np
 import typer
 from playwright.sync_api import Page, expect, sync_playwright
 
+from benchmarks.processes import end_tidily
 from core.services.accounts import Role
 from core.settings import Mode, Settings
 from pages._ui.registry import PageSpec, pages_for
@@ -167,4 +168,5 @@ def main(
 
 
 if __name__ == "__main__":
+    end_tidily()
     typer.run(main)
