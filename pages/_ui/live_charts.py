@@ -14,6 +14,12 @@ import streamlit as st
 from pages._ui.charts import COLOURS, with_table
 
 _HEIGHT = 300
+_LINE = {"type": "line", "strokeWidth": 2, "tooltip": None}
+_POINT = {"type": "point", "filled": True, "size": 60, "opacity": 1}
+_MARK = "mark"
+_KEPT = {"key": {"field": _MARK}}
+"""Of a mark that takes the place of the former one when it comes again: else Vega keeps 10,000 that are gone before it
+clears them away, some 4 MiB. It cannot be had for lines and areas, whose points it would part from each other."""
 _DASHES = ([1, 0], [6, 3], [2, 2], [6, 2, 2, 2], [10, 3], [10, 2, 2, 2], [1, 0])
 _SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "stroke")
 _WHOLE = {"format": "d", "tickMinStep": 1}
@@ -50,17 +56,26 @@ def lines_with_table(
     scale = {"zero": False} if y_most is None else {"zero": False, "domainMax": y_most}
     _with_table(
         {
-            "mark": {"type": "line", "strokeWidth": 2, "point": {"filled": True, "size": 60}, "tooltip": True},
             "encoding": {
                 "x": {"field": x, "type": "quantitative", "title": x, "axis": _WHOLE, "scale": {"zero": False}},
                 "y": {"field": y, "type": "quantitative", "title": y_title, "axis": _DECIMAL, "scale": scale},
                 "color": _named(series, names, COLOURS),
-                "strokeDash": {**_named(series, names, _DASHES), "legend": None},
-                "shape": _named(series, names, _SHAPES),
             },
+            "layer": [
+                {"mark": _LINE, "encoding": {"strokeDash": {**_named(series, names, _DASHES), "legend": None}}},
+                {
+                    "mark": _POINT,
+                    "encoding": {
+                        "shape": _named(series, names, _SHAPES),
+                        "tooltip": [_words(series), _number(x, x, "d"), _number(y, y_title)],
+                        **_KEPT,
+                    },
+                },
+            ],
         },
         frame,
         frame,
+        of=(x, series),
         key=key,
         alt=alt,
     )
@@ -98,6 +113,8 @@ def spread_with_table(
     named = _named("", [y, band], (COLOURS[0], COLOURS[5]))
     colour = {part: named[part] for part in ("scale", "title", "legend", "type")}
     edges = {"y": {"field": low, **ordinate}, "y2": {"field": high}, "color": {"datum": band, **colour}}
+    line = {"y": {"field": y, **ordinate}, "color": {"datum": y, **colour}}
+    told = [_number(x, x, "d"), _number(y, y_title), _number(low, low), _number(high, high)]
     known = [{"filter": f"isValid(datum['{low}'])"}]
     _with_table(
         {
@@ -105,16 +122,19 @@ def spread_with_table(
                 "x": {"field": x, "type": "quantitative", "title": x, "axis": _WHOLE, "scale": {"zero": False}}
             },
             "layer": [
-                {"transform": known, "mark": {"type": "area", "opacity": 0.25}, "encoding": edges},
-                {"transform": known, "mark": {"type": "rule", "strokeWidth": 2, "tooltip": True}, "encoding": edges},
+                {"transform": known, "mark": {"type": "area", "opacity": 0.25, "tooltip": None}, "encoding": edges},
                 {
-                    "mark": {"type": "line", "strokeWidth": 2, "point": {"filled": True, "size": 60}, "tooltip": True},
-                    "encoding": {"y": {"field": y, **ordinate}, "color": {"datum": y, **colour}},
+                    "transform": known,
+                    "mark": {"type": "rule", "strokeWidth": 2},
+                    "encoding": {**edges, "tooltip": told, **_KEPT},
                 },
+                {"mark": _LINE, "encoding": line},
+                {"mark": _POINT, "encoding": {**line, "tooltip": told, **_KEPT}},
             ],
         },
         frame,
         frame,
+        of=(x,),
         key=key,
         alt=alt,
     )
@@ -135,16 +155,19 @@ def stacks_with_table(frame: pd.DataFrame, *, x: str, x_title: str, y_title: str
     _with_table(
         {
             "transform": [{"calculate": f"indexof({layers}, datum.Layer)", "as": "place"}],
-            "mark": {"type": "bar", "tooltip": True},
+            "mark": "bar",
             "encoding": {
                 "x": {"field": x, "type": "ordinal", "title": x_title, "axis": {"labelAngle": 0, "labelOverlap": True}},
                 "y": {"field": "Height", "type": "quantitative", "title": y_title},
                 "color": _named("Layer", layers, COLOURS),
                 "order": {"field": "place"},
+                "tooltip": [_words(x, x_title), _words("Layer", ""), _number("Height", y_title)],
+                **_KEPT,
             },
         },
         frame.melt(id_vars=[x], var_name="Layer", value_name="Height"),
         frame,
+        of=(x, "Layer"),
         key=key,
         alt=alt,
     )
@@ -171,15 +194,23 @@ def bars_with_table(frame: pd.DataFrame, *, x: str, y_title: str, key: str, alt:
                 "y": {**height, "title": y_title, "axis": _WHOLE},
             },
             "layer": [
-                {"mark": {"type": "bar", "tooltip": True}, "encoding": {"color": _named("Bar", names, COLOURS)}},
+                {
+                    "mark": "bar",
+                    "encoding": {
+                        "color": _named("Bar", names, COLOURS),
+                        "tooltip": [_words(x), _words("Bar", ""), _number("Height", y_title, ",")],
+                        **_KEPT,
+                    },
+                },
                 {
                     "mark": {"type": "text", "dy": -9, "fontSize": 13},
-                    "encoding": {"text": {"field": "Height", "format": ","}},
+                    "encoding": {"text": {"field": "Height", "format": ","}, **_KEPT},
                 },
             ],
         },
         frame.melt(id_vars=[x], var_name="Bar", value_name="Height"),
         frame,
+        of=(x, "Bar"),
         key=key,
         alt=alt,
     )
@@ -191,7 +222,26 @@ def _named(field: str, names: Sequence[str], values: Sequence[Any]) -> dict[str,
     return {"field": field, "type": "nominal", "scale": scale, "title": None, "legend": _LEGEND}
 
 
-def _with_table(spec: dict[str, Any], rows: pd.DataFrame, table: pd.DataFrame, *, key: str, alt: str) -> None:
-    whole = {**spec, "height": _HEIGHT, "background": "transparent"}
+def _words(field: str, title: str | None = None) -> dict[str, Any]:
+    """Return how a tooltip shows words; by default the column's name is their title."""
+    return {"field": field, "type": "nominal", "title": field if title is None else title}
+
+
+def _number(field: str, title: str, form: str = _DECIMAL["format"]) -> dict[str, Any]:
+    """Return how a tooltip shows a number, in a format of d3."""
+    return {"field": field, "type": "quantitative", "title": title, "format": form}
+
+
+def _with_table(
+    spec: dict[str, Any], rows: pd.DataFrame, table: pd.DataFrame, *, of: Sequence[str], key: str, alt: str
+) -> None:
+    """Draw a chart, whose marks the columns `of` tell apart, and its table."""
+    named = " + '/' + ".join(f"datum['{name}']" for name in of)
+    whole = {
+        **spec,
+        "transform": [*spec.get("transform", ()), {"calculate": named, "as": _MARK}],
+        "height": _HEIGHT,
+        "background": "transparent",
+    }
     with with_table(table, key=key, alt=alt):
         st.vega_lite_chart(rows, whole, width="stretch", key=key, alt=alt)
