@@ -14,12 +14,12 @@ import streamlit as st
 from pages._ui.charts import COLOURS, with_table
 
 _HEIGHT = 300
-_LINE = {"type": "line", "strokeWidth": 2, "tooltip": None}
+_RANGE = {"type": "bar", "size": 14, "cornerRadius": 3, "opacity": 0.35}
 _POINT = {"type": "point", "filled": True, "size": 60, "opacity": 1}
 _MARK = "mark"
 _KEPT = {"key": {"field": _MARK}}
 """Of a mark that takes the place of the former one when it comes again: else Vega keeps 10,000 that are gone before it
-clears them away, some 4 MiB. It cannot be had for lines and areas, whose points it would part from each other."""
+clears them away, some 4 MiB. It cannot be had for lines and areas, so that a line is drawn in pieces here."""
 _DASHES = ([1, 0], [6, 3], [2, 2], [6, 2, 2, 2], [10, 3], [10, 2, 2, 2], [1, 0])
 _SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "stroke")
 _WHOLE = {"format": "d", "tickMinStep": 1}
@@ -62,7 +62,7 @@ def lines_with_table(
                 "color": _named(series, names, COLOURS),
             },
             "layer": [
-                {"mark": _LINE, "encoding": {"strokeDash": {**_named(series, names, _DASHES), "legend": None}}},
+                _line(x, y, (series,), {"strokeDash": {**_named(series, names, _DASHES), "legend": None}}),
                 {
                     "mark": _POINT,
                     "encoding": {
@@ -94,15 +94,15 @@ def spread_with_table(
     key: str,
     alt: str,
 ) -> None:
-    """Draw one line with markers over a band from the lowest to the highest, and a table as in `lines_with_table`.
+    """Draw one line with markers over bars from the lowest to the highest, and a table as in `lines_with_table`.
 
     Args:
-        frame: one row for each place of the abscissa; rows without `low` have no band.
+        frame: one row for each place of the abscissa; rows without `low` have no bar.
         x: column of the abscissa, whole numbers; its name is its title.
         y: column of the line, which it names in the legend.
-        low: column of the band's lower edge.
-        high: column of its upper edge.
-        band: what the band is, for the legend.
+        low: column of the bars' lower ends.
+        high: column of their upper ends.
+        band: what the bars are, for the legend.
         y_title: what is on the ordinate, with its unit.
         y_most: no ordinate is drawn above it.
         key: stable key, unique on the page.
@@ -122,13 +122,8 @@ def spread_with_table(
                 "x": {"field": x, "type": "quantitative", "title": x, "axis": _WHOLE, "scale": {"zero": False}}
             },
             "layer": [
-                {"transform": known, "mark": {"type": "area", "opacity": 0.25, "tooltip": None}, "encoding": edges},
-                {
-                    "transform": known,
-                    "mark": {"type": "rule", "strokeWidth": 2},
-                    "encoding": {**edges, "tooltip": told, **_KEPT},
-                },
-                {"mark": _LINE, "encoding": line},
+                {"transform": known, "mark": _RANGE, "encoding": {**edges, "tooltip": told, **_KEPT}},
+                _line(x, y, (), line),
                 {"mark": _POINT, "encoding": {**line, "tooltip": told, **_KEPT}},
             ],
         },
@@ -220,6 +215,20 @@ def _named(field: str, names: Sequence[str], values: Sequence[Any]) -> dict[str,
     """Return an encoding that gives each name its own of `values`, whatever rows are there."""
     scale = {"domain": list(names), "range": [values[number % len(values)] for number in range(len(names))]}
     return {"field": field, "type": "nominal", "scale": scale, "title": None, "legend": _LEGEND}
+
+
+def _line(x: str, y: str, series: Sequence[str], encoding: dict[str, Any]) -> dict[str, Any]:
+    """Return the layer of straight pieces from each point to the next of its series; a missing one leaves a gap."""
+    following = [{"op": "lead", "field": name, "as": f"next {name}"} for name in (x, y)]
+    ends = " && ".join(f"isValid(datum['{name}'])" for name in (y, f"next {y}"))
+    return {
+        "transform": [
+            {"window": following, "groupby": list(series), "sort": [{"field": x}]},
+            {"filter": ends},
+        ],
+        "mark": {"type": "rule", "strokeWidth": 2, "strokeCap": "round", "tooltip": None},
+        "encoding": {**encoding, "x2": {"field": f"next {x}"}, "y2": {"field": f"next {y}"}, **_KEPT},
+    }
 
 
 def _words(field: str, title: str | None = None) -> dict[str, Any]:

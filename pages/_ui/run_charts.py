@@ -80,8 +80,8 @@ def figures(detail: RunDetail) -> None:
             key="run_spread",
             alt=f"{title} by round: all hospitals together, and the spread over them",
         )
-    band = "" if each else "The band reaches from the lowest to the highest hospital. "
-    st.caption(f"{band}Measured after each round on patients that nobody trained on. {OWN_FIGURES[detail.run.mode]}")
+    bars = "" if each else "The bars reach from the lowest to the highest hospital. "
+    st.caption(f"{bars}Measured after each round on patients that nobody trained on. {OWN_FIGURES[detail.run.mode]}")
 
 
 def costs(detail: RunDetail) -> None:
