@@ -47,6 +47,14 @@ def test_probabilities_are_the_networks_at_the_models_temperature(
     assert answer.positive_probability == pytest.approx(answer.probabilities[1])
 
 
+@pytest.mark.parametrize("study", ["leukemia", "multimodal"])
+def test_an_answer_has_the_same_bits_with_one_thread_and_with_two(study: str, image: np.ndarray) -> None:
+    model = ServingModel.decode(read_file(Path(f"models/{study}.model")).clear or b"")
+    one, two = (Predictor(model.without_weights(), threads=threads).predict(image) for threads in (1, 2))
+    assert one.probabilities == two.probabilities
+    np.testing.assert_array_equal(one.heat_map, two.heat_map)
+
+
 def test_the_answer_follows_the_threshold_and_its_band(serving_model: ServingModel, image: np.ndarray) -> None:
     p = Predictor(serving_model).predict(image).positive_probability
     low, high = p / 2, (1 + p) / 2
