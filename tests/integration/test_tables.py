@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -72,6 +73,8 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_every_table(
     proposed = json.loads((tmp_path / "steps" / f"{Method.PROPOSED.step(0)}.json").read_text())
     assert proposed["mode"] == "blind"
     assert 0 < proposed["useful_share"] < 1
+    kept = np.load(tmp_path / "steps" / f"{Method.PROPOSED.step(0)}.npz")["patients"]
+    assert {*kept} == {str(number) for number in range(len({*kept}))}
     response = json.loads((tmp_path / "steps" / "response.json").read_text())
     assert response["n"] == 2
     assert all(response["ways"][way]["p50_ms"] > 0 for way in ("ours", "predict", "call"))

@@ -135,6 +135,8 @@ def _trained(method: Method, seed: int, shop: Workshop) -> Result:
     facts = outcome.facts | {"method": method.value, "seed": seed}
     facts["parts"] = shop.materials.of(seed, shop.study).counts()
     arrays = judged_arrays(outcome.judged)
+    numbers = np.unique(arrays["patients"], return_inverse=True)[1]
+    arrays["patients"] = numbers.astype(str)  # who they are is nobody's business who gets the folder
     if outcome.weights is not None:
         arrays["weights"] = np.frombuffer(encode_weights(outcome.weights, {}), np.uint8)
     return facts, arrays
