@@ -32,7 +32,7 @@ from security.records import RecordCipher
 
 MAX_CHARACTERS = 2000
 MAX_MESSAGES = 500
-MOST_SPOKEN_OF = 500
+MOST_SPOKEN_OF = 100
 """A doctor's list has the cases of so many of the newest messages."""
 
 
