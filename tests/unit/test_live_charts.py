@@ -14,12 +14,14 @@ KINDS = ["lines", "spread", "stacks", "bars"]
 
 def page(kind: str) -> None:
     """Draw one chart of a kind; a page of its own, so it imports by itself."""
+    from typing import Any
+
     import pandas as pd
 
     from pages._ui import live_charts
 
     rounds = {"Round": [1, 2, 3]}
-    named: dict[str, str] = {"key": "chart", "alt": "a chart"}
+    named: dict[str, Any] = {"key": "chart", "alt": "a chart"}
     if kind == "lines":
         frame = pd.DataFrame({"Round": [1, 2] * 2, "Loss": [0.5, 0.4, 0.7, None], "Who": ["a", "a", "b", "b"]})
         live_charts.lines_with_table(
