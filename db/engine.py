@@ -29,7 +29,7 @@ _UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout)
 
 
 class ReadingSession(Session):
-    """The session of `read_scope`: what it has read once stays true for it."""
+    """The session of `read_scope`: what it was told once it may go by to its end, which is soon."""
 
 
 def make_engine(url: str) -> Engine:

@@ -41,9 +41,9 @@ __all__ = ["APP_PARTY", "Actor", "App", "check_settings", "load_master_key"]
 RECORDS_SECRET = "records"  # noqa: S105 (the name of a file)
 NAMES_SECRET = "sign-in-names"  # noqa: S105
 MOST_ANSWERED = 24
+"""So many cases one process has answered at once; an enclave serves 32 requests, so that room is left for viewing."""
 _TRUST = "hemaseal_trust"
 _NEWEST_LIST = select(RevocationList.der).order_by(col(RevocationList.number).desc()).limit(1)
-"""So many cases one process has answered at once; an enclave serves 32 requests, so that room is left for viewing."""
 _MIN_DISTINCT_DIGITS = 8
 
 
@@ -212,12 +212,10 @@ class App:
         if session is None:
             with read_scope(self.engine) as own:
                 return self.trust(own)
-        if not isinstance(session, ReadingSession):
-            return self._newest(session.exec(_NEWEST_LIST).first())
-        if _TRUST not in session.info:
-            session.info[_TRUST] = self._newest(session.exec(_NEWEST_LIST).first())
-        found: Trust = session.info[_TRUST]
-        return found
+        known: dict[str, Trust] = session.info if isinstance(session, ReadingSession) else {}
+        if _TRUST not in known:
+            known[_TRUST] = self._newest(session.exec(_NEWEST_LIST).first())
+        return known[_TRUST]
 
     def _newest(self, der: bytes | None) -> Trust:
         """Return the trust under a list of the database, or under the newest that was seen if it is older."""

@@ -20,7 +20,7 @@ _OPENED = "hemaseal_patient_keys"
 
 
 def key_of(app: App, session: Session, patient_id: str) -> RecordCipher:
-    """Return a patient's key for reading; opened once in a transaction.
+    """Return a patient's key for reading; opened once in a transaction, which keeps its row for whoever asks for that.
 
     Raises:
         DataErased: it was destroyed, which erased the patient's data.

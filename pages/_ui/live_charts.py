@@ -19,7 +19,7 @@ _POINT = {"type": "point", "filled": True, "size": 60, "opacity": 1}
 _MARK = "mark"
 _KEPT = {"key": {"field": _MARK}}
 """Of a mark that takes the place of the former one when it comes again: else Vega keeps 10,000 that are gone before it
-clears them away, some 4 MiB. It cannot be had for lines and areas, so that a line is drawn in pieces here."""
+clears them away. It cannot be had for lines and areas, so that a line is drawn in pieces here."""
 _DASHES = ([1, 0], [6, 3], [2, 2], [6, 2, 2, 2], [10, 3], [10, 2, 2, 2], [1, 0])
 _SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "stroke")
 _WHOLE = {"format": "d", "tickMinStep": 1}
@@ -88,7 +88,7 @@ def spread_with_table(
     y: str,
     low: str,
     high: str,
-    band: str,
+    bars: str,
     y_title: str,
     y_most: float | None = None,
     key: str,
@@ -102,7 +102,7 @@ def spread_with_table(
         y: column of the line, which it names in the legend.
         low: column of the bars' lower ends.
         high: column of their upper ends.
-        band: what the bars are, for the legend.
+        bars: what they are, for the legend.
         y_title: what is on the ordinate, with its unit.
         y_most: no ordinate is drawn above it.
         key: stable key, unique on the page.
@@ -110,9 +110,9 @@ def spread_with_table(
     """
     scale = {"zero": False} if y_most is None else {"zero": False, "domainMax": y_most}
     ordinate = {"type": "quantitative", "title": y_title, "axis": _DECIMAL, "scale": scale}
-    named = _named("", [y, band], (COLOURS[0], COLOURS[5]))
+    named = _named("", [y, bars], (COLOURS[0], COLOURS[5]))
     colour = {part: named[part] for part in ("scale", "title", "legend", "type")}
-    edges = {"y": {"field": low, **ordinate}, "y2": {"field": high}, "color": {"datum": band, **colour}}
+    edges = {"y": {"field": low, **ordinate}, "y2": {"field": high}, "color": {"datum": bars, **colour}}
     line = {"y": {"field": y, **ordinate}, "color": {"datum": y, **colour}}
     told = [_number(x, x, "d"), _number(y, y_title), _number(low, low), _number(high, high)]
     known = [{"filter": f"isValid(datum['{low}'])"}]
@@ -156,7 +156,7 @@ def stacks_with_table(frame: pd.DataFrame, *, x: str, x_title: str, y_title: str
                 "y": {"field": "Height", "type": "quantitative", "title": y_title},
                 "color": _named("Layer", layers, COLOURS),
                 "order": {"field": "place"},
-                "tooltip": [_words(x, x_title), _words("Layer", ""), _number("Height", y_title)],
+                "tooltip": [_words(x, x_title), _words("Layer", "What"), _number("Height", y_title)],
                 **_KEPT,
             },
         },
@@ -193,7 +193,7 @@ def bars_with_table(frame: pd.DataFrame, *, x: str, y_title: str, key: str, alt:
                     "mark": "bar",
                     "encoding": {
                         "color": _named("Bar", names, COLOURS),
-                        "tooltip": [_words(x), _words("Bar", ""), _number("Height", y_title, ",")],
+                        "tooltip": [_words(x), _words("Bar", "What"), _number("Height", y_title, ",")],
                         **_KEPT,
                     },
                 },

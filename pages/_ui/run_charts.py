@@ -74,7 +74,7 @@ def figures(detail: RunDetail) -> None:
             y=training.TOGETHER,
             low=training.LOWEST,
             high=training.HIGHEST,
-            band="Lowest to highest",
+            bars="Lowest to highest",
             y_title=training.METRIC_AXIS[chosen],
             y_most=most,
             key="run_spread",

@@ -30,7 +30,7 @@ def page(kind: str) -> None:
     elif kind == "spread":
         frame = pd.DataFrame({**rounds, "All": [0.5, 0.4, 0.3], "Low": [0.3, None, 0.2], "High": [0.6, None, 0.4]})
         live_charts.spread_with_table(
-            frame, x="Round", y="All", low="Low", high="High", band="Spread", y_title="Loss", **named
+            frame, x="Round", y="All", low="Low", high="High", bars="Spread", y_title="Loss", **named
         )
     elif kind == "stacks":
         frame = pd.DataFrame({**rounds, "Training": [3, 2, 2], "Waiting": [1, 1, 0]})
